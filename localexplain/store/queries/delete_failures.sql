@@ -1,0 +1,1 @@
+DELETE FROM failures WHERE list_contains($stages, stage);

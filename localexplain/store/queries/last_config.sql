@@ -1,0 +1,1 @@
+SELECT config FROM runs ORDER BY run_id DESC LIMIT 1;

@@ -1,0 +1,1 @@
+SELECT stage, sum(seconds) AS seconds FROM runs GROUP BY stage ORDER BY stage;
