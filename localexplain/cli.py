@@ -192,14 +192,14 @@ def print_json(value: Any) -> None:
 
 
 def show_result(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
     from rich.console import Console
 
     from localexplain.report.terminal import print_run
     from localexplain.store.store import open_for_reading
 
-    if as_json:
-        print_json(summary)
-        return
     with open_for_reading(folder) as store:
         print_run(store, Console())
 

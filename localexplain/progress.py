@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from localexplain.errors import UserError
 
@@ -13,6 +13,7 @@ class Interrupted(UserError):
     """Ctrl-C: what was begun is finished and stored, the rest is left for the next call."""
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Told of each stage's length and advance."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 import jinja2
 
@@ -192,19 +192,14 @@ def one_line(text: str) -> str:
     return " ".join(part for line in text.splitlines() if (part := line.strip()))
 
 
-class HasTemplate(Protocol):
-    @property
-    def has_chat_template(self) -> bool: ...
-
-
-def use_chat(choice: ChatChoice, tokenizer: HasTemplate) -> bool:
+def use_chat(choice: ChatChoice, *, has_chat_template: bool) -> bool:
     """Whether prompts go through the model's chat template: "auto" does where there is one.
 
     Raises ConfigError for "always" where there is none.
     """
-    if choice == "always" and not tokenizer.has_chat_template:
+    if choice == "always" and not has_chat_template:
         raise ConfigError('chat = "always": the model has no chat template; use "auto" or "never"')
-    return choice != "never" and tokenizer.has_chat_template
+    return choice != "never" and has_chat_template
 
 
 def begin(bos_id: int | None, token_ids: Sequence[int]) -> tuple[int, ...]:

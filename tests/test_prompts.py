@@ -168,22 +168,17 @@ def test_an_explanation_is_put_on_one_line_and_its_spaces_kept():
 # chat or plain -------------------------------------------------------------------------------------------------------
 
 
-class Tokenizer:
-    def __init__(self, has_chat_template):
-        self.has_chat_template = has_chat_template
-
-
 @pytest.mark.parametrize(
     ("choice", "has_template", "chat"),
     [("auto", True, True), ("auto", False, False), ("always", True, True), ("never", True, False)],
 )
 def test_chat(choice, has_template, chat):
-    assert use_chat(choice, Tokenizer(has_template)) is chat
+    assert use_chat(choice, has_chat_template=has_template) is chat
 
 
 def test_chat_always_needs_a_template():
     with pytest.raises(ConfigError, match="no chat template"):
-        use_chat("always", Tokenizer(False))
+        use_chat("always", has_chat_template=False)
 
 
 def test_begin():

@@ -10,7 +10,7 @@ beginning-of-sequence token or a template of its own. Batching, retry and progre
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -84,6 +84,7 @@ class Message:
     content: str
 
 
+@runtime_checkable  # so that shape checks can look at arguments of this type
 class EngineTokenizer(Protocol):
     """Text to token ids of the engine's model, and what its prompt format can do."""
 
@@ -111,6 +112,7 @@ class EngineTokenizer(Protocol):
         ...
 
 
+@runtime_checkable
 class Engine(Protocol):
     """A language model that explains or simulates."""
 

@@ -60,11 +60,11 @@ class Head:
 
     def log_normaliser(self, hidden: Float[Tensor, "rows width"]) -> Float32[Tensor, " rows"]:
         """The logsumexp over the whole vocabulary, made block by block."""
-        total = torch.full((hidden.shape[0],), -torch.inf, dtype=torch.float32, device=hidden.device)
+        total = torch.full((hidden.shape[0],), -torch.inf, dtype=torch.float64, device=hidden.device)
         for start in range(0, self.weight.shape[0], VOCABULARY_BLOCK):
             block = self.columns(hidden, slice(start, start + VOCABULARY_BLOCK))
-            total = torch.logaddexp(total, torch.logsumexp(block, dim=-1))
-        return total
+            total = torch.logaddexp(total, torch.logsumexp(block, dim=-1).double())
+        return total.float()
 
     def label_logprobs(
         self, hidden: Float[Tensor, "rows width"], label_ids: Int64[Tensor, " labels"]

@@ -1,11 +1,12 @@
 """What every explainer is: something that turns a unit's train records into a sentence."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from localexplain.types import ExplainReply, ExplainTask, Identity
 
 
+@runtime_checkable  # the shape checker of the tests asks isinstance
 class Explainer(Protocol):
     @property
     def identity(self) -> Identity:

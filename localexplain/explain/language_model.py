@@ -53,8 +53,6 @@ class ExplainConfig:
             raise ConfigError(f"explain.max_tokens = {self.max_tokens}: must be at least 1")
         if self.few_shot < 0:
             raise ConfigError(f"explain.few_shot = {self.few_shot}: must not be negative")
-        if self.chat not in ("auto", "always", "never"):
-            raise ConfigError(f'explain.chat = {self.chat!r}: must be "auto", "always" or "never"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +80,7 @@ class LanguageModelExplainer:
         self._config = config
         self._prompt = load_prompt(TASK, config.prompt_version)
         self._examples = first_examples(self._prompt, config.few_shot)
-        self._chat = use_chat(config.chat, engine.tokenizer)
+        self._chat = use_chat(config.chat, has_chat_template=engine.tokenizer.has_chat_template)
 
     @property
     def identity(self) -> Identity:

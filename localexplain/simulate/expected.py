@@ -137,7 +137,7 @@ class ExpectedSimulator:
         self._engine = engine
         self._prompt = load_prompt(TASK, config.prompt_version)
         self._examples = first_examples(self._prompt, config.few_shot)
-        self._chat = use_chat(config.chat, tokenizer)
+        self._chat = use_chat(config.chat, has_chat_template=tokenizer.has_chat_template)
         self._format = cell_format(self._prompt)
         self._labels = choose_labels(tokenizer.encode, tokenizer.decode, self._format.separator)
         self._writer = CellWriter(tokenizer.encode, self._format, self._labels.ids)

@@ -115,7 +115,7 @@ class GridSimulator:
         self._engine = engine
         self._prompt = load_prompt(TASK, config.prompt_version)
         self._examples = first_examples(self._prompt, config.few_shot)
-        self._chat = use_chat(config.chat, engine.tokenizer)
+        self._chat = use_chat(config.chat, has_chat_template=engine.tokenizer.has_chat_template)
 
     @property
     def identity(self) -> Identity:

@@ -197,7 +197,6 @@ def test_identity_holds_the_engines_and_the_prompts():
         {"top_p": 1.1},
         {"max_tokens": 0},
         {"few_shot": -1},
-        {"chat": "maybe"},
     ],
 )
 def test_values_out_of_range_are_named(settings):

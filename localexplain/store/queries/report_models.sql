@@ -1,0 +1,1 @@
+SELECT model_key, kind, name, details FROM models ORDER BY kind, name, model_key;

@@ -1,0 +1,1 @@
+SELECT * FROM units WHERE unit = $unit;
