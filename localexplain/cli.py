@@ -147,7 +147,7 @@ def make_watcher() -> "Watcher":
 def settings_from(arguments: argparse.Namespace) -> list[str]:
     """The flags as KEY=VALUE settings, --set last."""
     given = {key: getattr(arguments, flag, None) for flag, key in FLAG_KEYS.items()}
-    found = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    found = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None]
     if (engine := getattr(arguments, "engine", None)) is not None:
         found += [f'explain.engine.kind="{engine}"', f'simulate.engine.kind="{engine}"']
     simulator = getattr(arguments, "simulator", None)

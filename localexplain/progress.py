@@ -17,8 +17,8 @@ class Interrupted(UserError):
 class Watcher(Protocol):
     """Told of each stage's length and advance."""
 
-    def begin(self, name: str, total: int, unit: str) -> None:
-        """`name` of the stage, `total` items of kind `unit`."""
+    def begin(self, name: str, total: int | None, unit: str) -> None:
+        """`name` of the stage, `total` items of kind `unit`; None where nobody knows beforehand."""
         ...
 
     def advance(self, items: int) -> None: ...
@@ -29,7 +29,7 @@ class Watcher(Protocol):
 class Silent:
     """A watcher that does nothing: the default."""
 
-    def begin(self, name: str, total: int, unit: str) -> None:
+    def begin(self, name: str, total: int | None, unit: str) -> None:
         """Nothing."""
 
     def advance(self, items: int) -> None:

@@ -70,8 +70,11 @@ def tiny_config(family: str, vocabulary: int) -> Any:
     return getattr(transformers, name)(**(settings | common | ends))
 
 
-def write_tiny_engine(path: Path, family: str = "qwen3") -> Path:
-    """Writes a model folder (safetensors in float32, ChatML tokenizer, no BOS) to `path` and returns it."""
+def write_tiny_engine(path: Path, family: str = "qwen3", padded_vocabulary: int | None = None) -> Path:
+    """Writes a model folder (safetensors in float32, ChatML tokenizer, no BOS) to `path` and returns it.
+
+    padded_vocabulary  columns of the logits; None: as many as the tokenizer has tokens
+    """
     tokenizer = train_tokenizer()
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -81,7 +84,7 @@ def write_tiny_engine(path: Path, family: str = "qwen3") -> Path:
         model_max_length=CONTEXT_TOKENS,
     ).save_pretrained(path)
     torch.manual_seed(0)
-    config = tiny_config(family, tokenizer.get_vocab_size())
+    config = tiny_config(family, padded_vocabulary or tokenizer.get_vocab_size())
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.save_pretrained(path, safe_serialization=True)
     return path

@@ -1,4 +1,8 @@
-"""Patterns that generation obeys, by Outlines: which tokens may come next for the reply to match in the end."""
+"""Patterns that generation obeys, by Outlines: which tokens may come next for the reply to match in the end.
+
+Outlines reads alternatives in order, the first that matches winning: at a pattern's end "1|10" never lets "10" come,
+"10|1" does. A pattern names the longer one first.
+"""
 
 import json
 import re

@@ -42,10 +42,14 @@ def own_logprobs(model: Any, request: LabelRequest) -> Float32[np.ndarray, "posi
     return found
 
 
-def worst_gap(model: Any, requests: Sequence[LabelRequest], replies: Sequence[LabelReply]) -> float:
-    """The largest difference, in nats, between the replies and the model's own numbers; infinite where one failed."""
+def mean_gap(model: Any, requests: Sequence[LabelRequest], replies: Sequence[LabelReply]) -> float:
+    """The difference, in nats, between a reply and the model's own numbers, a mean over its positions and labels;
+    that of the worst reply, infinite where one failed.
+
+    A mean, not a maximum: in bfloat16 single numbers stray far, while a misread head or past moves all of them.
+    """
     gaps = [
-        np.inf if reply.logprobs is None else float(np.abs(reply.logprobs - own_logprobs(model, request)).max())
+        np.inf if reply.logprobs is None else float(np.abs(reply.logprobs - own_logprobs(model, request)).mean())
         for request, reply in zip(requests, replies, strict=True)
     ]
     return max(gaps)

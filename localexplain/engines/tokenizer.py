@@ -113,7 +113,7 @@ class HuggingFaceTokenizer:
         """
         try:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # tokenizers raises nothing narrower for a file it cannot read
             raise UserError(
                 f"{path}: the tokenizer cannot be read ({first_line(error)}); copy its files again"
             ) from error

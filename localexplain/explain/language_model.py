@@ -44,15 +44,15 @@ class ExplainConfig:
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise ConfigError(f"explain.samples = {self.samples}: must be at least 1")
+            raise ConfigError(f"explain.prompt.samples = {self.samples}: must be at least 1")
         if self.temperature < 0:
-            raise ConfigError(f"explain.temperature = {self.temperature}: must not be negative")
+            raise ConfigError(f"explain.prompt.temperature = {self.temperature}: must not be negative")
         if not 0 < self.top_p <= 1:
-            raise ConfigError(f"explain.top_p = {self.top_p}: must be above 0 and at most 1")
+            raise ConfigError(f"explain.prompt.top_p = {self.top_p}: must be above 0 and at most 1")
         if self.max_tokens < 1:
-            raise ConfigError(f"explain.max_tokens = {self.max_tokens}: must be at least 1")
+            raise ConfigError(f"explain.prompt.max_tokens = {self.max_tokens}: must be at least 1")
         if self.few_shot < 0:
-            raise ConfigError(f"explain.few_shot = {self.few_shot}: must not be negative")
+            raise ConfigError(f"explain.prompt.few_shot = {self.few_shot}: must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

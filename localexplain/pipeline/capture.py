@@ -25,7 +25,7 @@ from localexplain.pipeline.run import Run, store_model, timed_stage
 from localexplain.resources import resource
 from localexplain.store.rows import float_lists, int_lists, matrix
 from localexplain.subject.capture_config import CaptureConfig
-from localexplain.subject.corpus import CorpusConfig, ExcerptPool, corpus_files, cut_excerpts, read_documents
+from localexplain.subject.corpus import CorpusConfig, Document, ExcerptPool, corpus_files, cut_excerpts, read_documents
 from localexplain.subject.select import (
     RANDOM_SPLITS,
     STRATUM_ENDS,
@@ -126,13 +126,21 @@ def begin_capture(run: Run, config: RunConfig, subject: "Subject", described: di
     room = subject.context_tokens - (bos is not None)
     if config.corpus.length_tokens > room:
         raise UserError(f"corpus.length_tokens is {config.corpus.length_tokens}, but the subject reads at most {room}")
+    run.watcher.begin("texts", None, "documents")
+
+    def documents() -> Iterator[Document]:
+        for document in read_documents(corpus_path(config.corpus), config.corpus.text_field):
+            run.watcher.advance(1)
+            yield document
+
     pool = cut_excerpts(
-        read_documents(corpus_path(config.corpus), config.corpus.text_field),
+        documents(),
         lambda text: encode_text(subject, text),
         length_tokens=config.corpus.length_tokens,
         max_excerpts=config.corpus.max_excerpts,
         seed=config.seed,
     )
+    run.watcher.end()
     with run.store.transaction():
         row = {
             "capture_key": key_of(described),

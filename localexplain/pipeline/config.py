@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from localexplain.errors import ConfigError
 from localexplain.explain.language_model import ExplainConfig
 from localexplain.simulate.base import SimulateConfig
 from localexplain.subject.capture_config import CaptureConfig
 from localexplain.subject.corpus import CorpusConfig
 
 Control = Literal["lookup", "linear", "shuffled", "empty"]
+SEED_LIMIT = 2**63  # a BIGINT of the store
 ALL_CONTROLS: tuple[Control, ...] = ("lookup", "linear", "shuffled", "empty")
 
 
@@ -32,6 +34,14 @@ class EngineConfig:
     tensor_parallel: int = 1
     memory_fraction: float = 0.9
     quantization: str = ""
+
+    def __post_init__(self) -> None:
+        if self.context_tokens < 0:
+            raise ConfigError(f"engine.context_tokens = {self.context_tokens}: must not be negative")
+        if self.tensor_parallel < 1:
+            raise ConfigError(f"engine.tensor_parallel = {self.tensor_parallel}: must be at least 1")
+        if not 0 < self.memory_fraction <= 1:
+            raise ConfigError(f"engine.memory_fraction = {self.memory_fraction}: must be above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +70,18 @@ class SimulateStage:
     prompt: SimulateConfig = SimulateConfig(mode="rule")
     engine: EngineConfig = EngineConfig()
 
+    def __post_init__(self) -> None:
+        if len(set(self.controls)) < len(self.controls):
+            raise ConfigError(f"simulate.controls = {list(self.controls)}: names a control twice; name it once")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """Everything that a run's numbers depend on. `subject` is a model folder, or the name of a model that ships."""
+    """Everything that a run's numbers depend on.
+
+    subject  a model folder, or the name of a model that ships
+    seed     of every random choice, 0 to 2^63 - 1
+    """
 
     subject: str = "tiny-subject"
     seed: int = 0
@@ -71,3 +89,7 @@ class RunConfig:
     capture: CaptureConfig = CaptureConfig()
     explain: ExplainStage = ExplainStage()
     simulate: SimulateStage = SimulateStage()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise ConfigError(f"seed = {self.seed}: must be from 0 to 2^63 - 1")

@@ -123,19 +123,21 @@ def score_group(group: Group, found: Found) -> tuple[UnitScore, ...]:
     )
 
 
-def score_rows(group: Group, scores: Sequence[UnitScore], found: Found, mode: str) -> list[dict[str, object]]:
+def score_rows(group: Group, scores: Sequence[UnitScore], found: Found, plan: Plan) -> list[dict[str, object]]:
     """Rows of `scores`; the key holds which simulations there were, so that a completed set is scored anew."""
     present = sorted(item.key for item in group.items if item.key in found.expected)
     simulator_key = model_key(group.simulator)
-    about = (group.unit.unit_id, group.source, group.explanation_key, simulator_key, present)
+    explainer_key = plan.explainer_key if group.source in ("explanation", "shuffled") else None
+    about = (group.unit.unit_id, group.source, explainer_key, group.explanation_key, simulator_key, present)
     return [
         {
             "score_key": key_of("score", about, item.selection, item.score.metric, item.score.reason),
             "unit_id": group.unit.unit_id,
             "source": group.source,
+            "explainer_key": explainer_key,
             "explanation_key": group.explanation_key,
             "simulator_key": simulator_key,
-            "mode": "control" if group.source in ("lookup", "linear") else mode,
+            "mode": "control" if group.source in ("lookup", "linear") else plan.config.simulate.prompt.mode,
             "selection": item.selection,
             "metric": item.score.metric,
             "value": item.score.value,
@@ -152,6 +154,7 @@ SCORE_COLUMNS = pa.schema(
         ("score_key", pa.string()),
         ("unit_id", pa.int32()),
         ("source", pa.string()),
+        ("explainer_key", pa.string()),
         ("explanation_key", pa.string()),
         ("simulator_key", pa.string()),
         ("mode", pa.string()),
@@ -165,9 +168,18 @@ SCORE_COLUMNS = pa.schema(
 )
 
 
-def store_scores(run: Run, rows: list[dict[str, object]], unit_ids: Sequence[int], keys: Sequence[str]) -> int:
-    """Writes the rows that are new and removes those they replace; returns how many were written."""
-    known = run.store.query("score_keys_of_units", unit_ids=list(unit_ids), simulator_keys=list(keys))
+def store_scores(
+    run: Run, plan: Plan, rows: list[dict[str, object]], unit_ids: Sequence[int], simulator_keys: Sequence[str]
+) -> int:
+    """Writes the rows that are new and removes those they replace; returns how many were written. Scores of another
+    explainer, another simulator or a control that is not asked for now stay."""
+    known = run.store.query(
+        "score_keys_of_units",
+        unit_ids=list(unit_ids),
+        simulator_keys=list(simulator_keys),
+        explainer_key=plan.explainer_key,
+        sources=["explanation", *plan.config.simulate.controls],
+    )
     before = set(known.column("score_key").to_pylist())
     fresh = [row for row in rows if row["score_key"] not in before]
     stale = before - {str(row["score_key"]) for row in rows}
@@ -185,7 +197,7 @@ def score(run: Run, explainer: ExplainerPlan, simulator: SimulatorPlan, config: 
     identities = (simulator.identity, LOOKUP, LINEAR)
     keys = [model_key(identity) for identity in identities]
     with timed_stage(run, "score", config) as work:
-        for identity in identities:
+        for identity in (explainer.identity, *identities):
             store_model(run.store, identity)
         run.watcher.begin("score", len(plan.units), "units")
         for units in chunks(plan.units, UNITS_PER_CHUNK):
@@ -193,9 +205,9 @@ def score(run: Run, explainer: ExplainerPlan, simulator: SimulatorPlan, config: 
             rows = [
                 row
                 for group in group_items(plan, units, found)
-                for row in score_rows(group, score_group(group, found), found, config.simulate.prompt.mode)
+                for row in score_rows(group, score_group(group, found), found, plan)
             ]
-            work.n_items += store_scores(run, rows, [unit.unit_id for unit in units], keys)
+            work.n_items += store_scores(run, plan, rows, [unit.unit_id for unit in units], keys)
             run.watcher.advance(len(units))
             run.stop.check()
         run.watcher.end()

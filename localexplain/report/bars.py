@@ -19,7 +19,7 @@ class Bars:
     def __init__(self) -> None:
         self._bars: Progress | None = None
 
-    def begin(self, name: str, total: int, unit: str) -> None:
+    def begin(self, name: str, total: int | None, unit: str) -> None:
         self.end()
         self._bars = Progress(
             TextColumn("{task.description:<9}"),

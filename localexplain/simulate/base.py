@@ -30,7 +30,7 @@ class SimulateConfig:
 
     def __post_init__(self) -> None:
         if self.few_shot < 0:
-            raise ConfigError(f"simulate.few_shot = {self.few_shot}: must not be negative")
+            raise ConfigError(f"simulate.prompt.few_shot = {self.few_shot}: must not be negative")
 
 
 @runtime_checkable  # the shape checker of the tests asks isinstance

@@ -6,7 +6,7 @@ one statement each with named parameters. Rows go in as Arrow tables. One proces
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ MEMORY_LIMIT = "1GB"  # what DuckDB may use beside the rows handed to it; it spi
 SQL_FOLDER = Path(__file__).parent
 NO_ROOM = re.compile(r"No space left|File too large|Disk quota|not enough disk space|Could not write", re.IGNORECASE)
 LOCK_HOLDER = re.compile(r"PID (\d+)")
+INTERRUPTED = "Query interrupted"  # what DuckDB makes of the KeyboardInterrupt of a signal handler
+HEADER_BYTES = 3 * 4096  # a file that DuckDB has begun and not finished creating is shorter
 
 
 def schema_files() -> list[tuple[int, Path]]:
@@ -36,6 +38,8 @@ def query_text(name: str) -> str:
 def explain_failure(error: Exception, path: Path) -> StoreError:
     """The error of the tree for what DuckDB, or the system, raised."""
     text = " ".join(str(error).split())
+    if isinstance(error, duckdb.ConnectionException):
+        return StoreLocked(f"{path}: open in this process already; close it there first")
     if "lock" in text.lower() and (holder := LOCK_HOLDER.search(text)):
         return StoreLocked(f"{path}: in use by another process (PID {holder[1]}); wait for it to end, or stop it")
     if NO_ROOM.search(text) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
@@ -61,9 +65,13 @@ class Store:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Turns what DuckDB raises for reasons outside our code into the tree's errors."""
+        """Turns what DuckDB raises for reasons outside our code into the tree's errors, and Ctrl-C back into itself."""
         try:
             yield
+        except RuntimeError as error:
+            if str(error) == INTERRUPTED:
+                raise KeyboardInterrupt from error
+            raise
         except (duckdb.IOException, duckdb.FatalException) as error:
             raise explain_failure(error, self.path) from error
         except duckdb.Error as error:
@@ -116,40 +124,81 @@ class Store:
         return [str(line) for line in self.query("check").column("fault").to_pylist()]
 
 
-def apply_schema(store: Store) -> None:
-    """Applies the schema files that the store does not have yet. Raises RunError when it is from a newer version."""
-    with store.transaction():
-        store.connection.execute(query_text("create_schema_versions"))
+def applied_versions(store: Store) -> set[int] | None:
+    """The schema files that the store has; None when it is empty.
+
+    Raises RunError when it is from a newer version, or holds something else than a run.
+    """
+    tables = store.sql("SELECT table_name FROM information_schema.tables").column(0).to_pylist()
+    if not tables:
+        return None
+    if "schema_versions" not in tables:
+        raise RunError(f"{store.path}: not a store of localexplain; give the folder of a run")
     applied = set(store.query("schema_versions").column("version").to_pylist())
-    known = dict(schema_files())
-    if applied - set(known):
+    if applied - set(dict(schema_files())):
         raise RunError(f"{store.path}: written by a newer version of localexplain; update localexplain to open it")
-    for version, file in sorted(known.items()):
-        if version not in applied:
+    return applied
+
+
+def apply_schema(store: Store) -> None:
+    """Applies the schema files that the store does not have yet. Raises RunError as `applied_versions`."""
+    applied = applied_versions(store)
+    if applied is None:
+        with store.transaction():
+            store.connection.execute(query_text("create_schema_versions"))
+    for version, file in schema_files():
+        if version not in (applied or set()):
             with store.transaction():
                 store.connection.execute(file.read_text(encoding="utf-8"))
                 store.connection.execute(query_text("add_schema_version"), {"version": version, "name": file.name})
 
 
+def first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
 def connect(path: Path, read_only: bool) -> Store:
+    settings: dict[str, Any] = {
+        "memory_limit": MEMORY_LIMIT,
+        "autoinstall_known_extensions": "false",
+        "python_enable_replacements": "false",  # else a table's name may find a variable of ours
+    }
     try:
-        settings: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "autoinstall_known_extensions": "false"}
         connection = duckdb.connect(str(path), read_only=read_only, config=settings)
     except duckdb.Error as error:
-        raise explain_failure(error, path) from error
+        failure = explain_failure(error, path)
+        if type(failure) is StoreError:  # not ours, damaged, not allowed: whatever it is, the file is what is wrong
+            raise RunError(f"{path}: cannot be opened as a run ({first_line(error)}); give another folder") from error
+        raise failure from error
     # Rows of a unit are written together, and order by unit is what makes reading one fast.
     connection.execute("SET preserve_insertion_order = true")
     return Store(connection, path)
 
 
+def remove_unfinished(path: Path) -> None:
+    """Removes a file that DuckDB was creating when it was killed, or the disk full: it never held anything, and cannot
+    be opened."""
+    if path.is_file() and path.stat().st_size < HEADER_BYTES and path.read_bytes()[8:12] in (b"", b"DUCK"):
+        path.unlink()
+
+
 def open_for_writing(folder: Path) -> Store:
-    """The run's store, made if it is not there. Raises StoreLocked while another process writes to it."""
+    """The run's store, made if it is not there.
+
+    Raises RunError when the file there is none of ours, StoreLocked while another process has it open.
+    """
+    path = folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path)
     except OSError as error:
         raise RunError(f"{folder}: cannot be made a run folder ({error.strerror}); give another path") from error
-    store = connect(folder / FILE_NAME, read_only=False)
-    apply_schema(store)
+    store = connect(path, read_only=False)
+    try:
+        apply_schema(store)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -160,23 +209,41 @@ def open_for_reading(folder: Path) -> Store:
         raise RunError(f"{folder}: not a run folder, it holds no {FILE_NAME}; make one with `localexplain run`")
     store = connect(path, read_only=True)
     try:
-        applied = set(store.query("schema_versions").column("version").to_pylist())
-    except duckdb.CatalogException as error:
+        applied = applied_versions(store)
+    except BaseException:
         store.close()
-        raise RunError(f"{path}: not a store of localexplain; give the folder of a run") from error
-    if applied != {version for version, _ in schema_files()}:
+        raise
+    if applied != set(dict(schema_files())):
         store.close()
-        raise RunError(f"{path}: of another version of localexplain; run `localexplain score` on it once to update it")
+        raise RunError(f"{path}: of an older version of localexplain; run `localexplain score` on it once to update it")
     return store
 
 
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names, a number behind each that was there before.
+
+    >>> unique_names(["unit", "value", "unit", "unit_2"])
+    ['unit', 'value', 'unit_2', 'unit_2_2']
+    """
+    found: list[str] = []
+    for name in names:
+        other, number = name, 1
+        while other in found:
+            number += 1
+            other = f"{name}_{number}"
+        found.append(other)
+    return found
+
+
 def query_rows(store: Store, statement: str) -> pa.Table:
-    """The rows of a user's own statement. Raises RunError, with DuckDB's own words, when it is not a valid query."""
+    """The rows of a user's own statement, its columns' names made distinct. Raises RunError, with DuckDB's own words,
+    when it is not a valid query."""
     try:
-        relation = store.connection.sql(statement)
-        if relation is None:
-            raise RunError("the statement returns no rows; write a query, e.g. SELECT * FROM units LIMIT 5")
-        return relation.to_arrow_table()
+        with store.guarded():
+            relation = store.connection.sql(statement)
+            if relation is None:
+                raise RunError("query: it returns no rows; write one that does, e.g. SELECT * FROM units LIMIT 5")
+            rows = relation.to_arrow_table()
+            return rows.rename_columns(unique_names(rows.column_names))
     except duckdb.Error as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise RunError(f"query: {first_line}") from error
+        raise RunError(f"query: {first_line(error)}") from error

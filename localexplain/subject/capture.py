@@ -10,13 +10,14 @@ end, atomically, so that a run that was killed goes on from there and gives the 
 """
 
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float16, Float32, Int64
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 from torch import Tensor
 
 from localexplain.errors import RunError
@@ -28,6 +29,7 @@ from localexplain.subject.topk import MomentTree, TopExcerpts
 STATE_TENSORS = ("random", "random_seen", "positive", "active", "highest", "lowest")
 TOP_TENSORS = ("values", "excerpts", "slots", "payload")
 FLOAT16_LARGEST = 65504.0  # maxima are clipped to it: they are only ranked
+CACHE_VALUES = 1 << 17  # float32 values reduced together on a CPU: 0.5 MB, and as much again for their squares
 
 
 @dataclass(slots=True, eq=False)
@@ -110,6 +112,53 @@ class CaptureState:
 # one batch -----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reduced:
+    """A batch's activations without their tokens.
+
+    maxima         [batch, U] the excerpts' maxima
+    lowest         [U] over all tokens
+    sums, squares  [U] of the values and of their squares, over all tokens
+    positive       [U] tokens above 0
+    """
+
+    maxima: Float32[Tensor, "batch U"]
+    lowest: Float32[Tensor, " U"]
+    sums: Float64[Tensor, " U"]
+    squares: Float64[Tensor, " U"]
+    positive: Int64[Tensor, " U"]
+
+
+def block_excerpts(activations: Float[Tensor, "batch T U"]) -> int:
+    """How many excerpts are reduced together: on the CPU as many as stay in a core's cache, on a GPU all."""
+    if activations.device.type != "cpu":
+        return len(activations)
+    return max(1, CACHE_VALUES // max(1, activations[0].numel()))
+
+
+def reduce_batch(activations: Float[Tensor, "batch T U"]) -> Reduced:
+    """Five reductions, block by block, so that all but the first read from the cache.
+
+    The obvious reductions are not the fast ones. On one core, 2,048 tokens of 3,072 units in float32: aminmax 29 ms,
+    amax and amin 4; vector_norm 29 ms, squares and their sum 2; the sum of a bool tensor 4 ms, of a float one 2.
+    """
+    n_batch, _, n_units = activations.shape
+    maxima = activations.new_empty((n_batch, n_units), dtype=torch.float32)
+    lowest = activations.new_full((n_units,), torch.inf, dtype=torch.float32)
+    totals = activations.new_zeros((3, n_units), dtype=torch.float64)
+    size = block_excerpts(activations)
+    scratch = activations.new_empty((min(size, n_batch), *activations.shape[1:]), dtype=torch.float32)
+    for first in range(0, n_batch, size):
+        block = activations[first : first + size].float()
+        room = scratch[: len(block)]
+        torch.amax(block, dim=1, out=maxima[first : first + size])
+        torch.minimum(lowest, block.amin((0, 1)), out=lowest)
+        totals[0] += block.sum((0, 1))
+        totals[1] += torch.mul(block, block, out=room).sum((0, 1))
+        totals[2] += torch.gt(block, 0, out=room).sum((0, 1))
+    return Reduced(maxima=maxima, lowest=lowest, sums=totals[0], squares=totals[1], positive=totals[2].long())
+
+
 def absorb(
     state: LayerState,
     activations: Float[Tensor, "batch T U"],
@@ -121,17 +170,14 @@ def absorb(
 
     sampled   (row in the batch, place in the random sample) of the sample's excerpts that are in this batch
     """
-    flat = activations.flatten(0, 1)
-    lowest, highest = torch.aminmax(activations, dim=1)
-    maxima = highest.float()
+    found = reduce_batch(activations)
+    maxima = found.maxima
     state.top.update(maxima, first_excerpt, activations)
-    squares = torch.linalg.vector_norm(flat, dim=0, dtype=torch.float32).double().square()
-    sums = torch.sum(flat, dim=0, dtype=torch.float32).double()
-    state.moments.add(batch, torch.cat([sums, squares]).cpu().numpy())
-    state.positive += torch.sum(flat > 0, dim=0, dtype=torch.int32)
+    state.moments.add(batch, torch.cat([found.sums, found.squares]).cpu().numpy())
+    state.positive += found.positive
     state.active += (maxima > 0).sum(0)
     state.highest = torch.maximum(state.highest, maxima.amax(0))
-    state.lowest = torch.minimum(state.lowest, lowest.float().amin(0))
+    state.lowest = torch.minimum(state.lowest, found.lowest)
     for row, place in sampled:
         state.random[:, place] = activations[row].T
         state.random_seen[place] = True
@@ -225,7 +271,7 @@ def capture_batches(
             rows = pool.token_ids[first : first + config.batch_excerpts]
             now.update(batch=batch, first=first)
             sampled[:] = [(row, place_of[first + row]) for row in range(len(rows)) if first + row in place_of]
-            run_tokens(subject, torch.from_numpy(np.ascontiguousarray(rows)), bos)
+            run_tokens(subject, torch.tensor(rows), bos)
             if write_maxima is not None:
                 write_maxima(first, rows_of_maxima[: len(rows)])
             state.seen[-1] = (state.seen[-1][0], batch + 1)
@@ -285,7 +331,7 @@ def load_state(path: Path, device: torch.device) -> CaptureState:
     """Reads what `save_state` wrote. Raises RunError when it is damaged."""
     try:
         plain = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, ValueError) as error:
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise RunError(f"{path}: the saved state of the capture is damaged; delete it to capture again") from error
     layers: list[LayerState] = []
     for item in plain["layers"]:
@@ -328,7 +374,7 @@ def replay(
     try:
         for first in range(0, len(union), config.batch_excerpts):
             now[0] = union[first : first + config.batch_excerpts]
-            run_tokens(subject, torch.from_numpy(np.ascontiguousarray(pool.token_ids[now[0]])), bos)
+            run_tokens(subject, torch.tensor(pool.token_ids[now[0]]), bos)
             if after_batch is not None:
                 after_batch(len(now[0]))
     finally:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from localexplain.errors import ConfigError
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -29,6 +31,14 @@ class CaptureConfig:
     device: str = "auto"
     batch_excerpts: int = 32
     checkpoint_batches: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "batch_excerpts", "checkpoint_batches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"capture.{name} = {getattr(self, name)}: must be at least 1")
+        for name in ("random_excerpts", "stratum_excerpts"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"capture.{name} = {getattr(self, name)}: must not be negative")
 
     @property
     def random_pool_excerpts(self) -> int:

@@ -8,6 +8,7 @@ subject tokens inside one document; excerpts do not overlap, and an excerpt whos
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int32, Int64, UInt64
 
-from localexplain.errors import CorpusError
+from localexplain.errors import ConfigError, CorpusError
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 PARQUET_ROWS_PER_BATCH = 1024  # rows decoded at a time, so that a large file is streamed
+
+# JSON may escape one half of a character beyond the 16-bit plane alone; no tokenizer takes it.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 BosPolicy = Literal["auto", "always", "never"]
 
@@ -43,6 +47,12 @@ class CorpusConfig:
     length_tokens: int = 64
     bos: BosPolicy = "auto"
     max_excerpts: int = 0
+
+    def __post_init__(self) -> None:
+        if self.length_tokens < 1:
+            raise ConfigError(f"corpus.length_tokens = {self.length_tokens}: must be at least 1")
+        if self.max_excerpts < 0:
+            raise ConfigError(f"corpus.max_excerpts = {self.max_excerpts}: must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +103,7 @@ def corpus_files(path: Path) -> list[Path]:
 
 def join_fields(row: dict[str, Any], text_field: str, where: str) -> str:
     """The text of a row: its fields' strings (or lists of strings) on lines of their own; absent parts of several
-    named fields are left out. Raises CorpusError, naming `where`, if none of the fields is there."""
+    named fields are left out. Raises CorpusError, naming `where`, if none of the fields is there or one is no text."""
     fields = [field.strip() for field in text_field.split(",")]
     if not any(field in row for field in fields):
         held = ", ".join(sorted(row)) or "nothing"
@@ -105,13 +115,18 @@ def join_fields(row: dict[str, Any], text_field: str, where: str) -> str:
         if not all(isinstance(part, str) for part in values):
             raise CorpusError(f"{where}: field {field!r} is not text; name another with corpus.text_field")
         parts += values
-    return "\n".join(parts)
+    text = "\n".join(parts)
+    if LONE_SURROGATE.search(text):
+        raise CorpusError(
+            f"{where}: half of a surrogate pair (\\ud800 to \\udfff), which is no text; mend or remove it"
+        )
+    return text
 
 
 def read_utf8(path: Path) -> str:
-    """The file's text. Raises CorpusError with the byte where UTF-8 ends."""
+    """The file's text, without a byte order mark. Raises CorpusError with the byte where UTF-8 ends."""
     try:
-        return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: not UTF-8 at byte {error.start}; convert the file, e.g. with iconv") from error
 
@@ -128,6 +143,8 @@ def read_jsonl(path: Path, text_field: str) -> Iterator[str]:
                 raise CorpusError(f"{where}: not UTF-8; convert the file, e.g. with iconv") from error
             except json.JSONDecodeError as error:
                 raise CorpusError(f"{where}: not JSON ({error.msg}); each line must be one object") from error
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets a thousand deep
+                raise CorpusError(f"{where}: JSON that cannot be read ({error})") from error
             if not isinstance(row, dict):
                 raise CorpusError(f"{where}: not a JSON object; each line must be one object")
             yield join_fields(row, text_field, where)
@@ -146,7 +163,9 @@ def read_parquet(path: Path, text_field: str) -> Iterator[str]:
         for batch in file.iter_batches(batch_size=PARQUET_ROWS_PER_BATCH, columns=columns):
             for row in batch.to_pylist():
                 yield join_fields(row, text_field, str(path))
-    except pa.ArrowInvalid as error:
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: a text in it is not UTF-8; write the file again") from error
+    except (pa.ArrowException, OSError) as error:  # damage inside the file comes up as a bare OSError
         raise CorpusError(f"{path}: not a readable Parquet file; write it again") from error
 
 

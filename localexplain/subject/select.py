@@ -111,7 +111,9 @@ def parse_choice(text: str, layer_sizes: dict[int, int]) -> list[Unit]:
         whole_layer = parse_unit(f"{part}:0")
         unit = parse_unit(part) or whole_layer
         if unit is None or unit.basis != "mlp":
-            raise UserError(f'units: {part!r} is no unit; write "all", "sample:N", a layer "mlp.3" or a unit "mlp.3:127"')
+            raise UserError(
+                f'units: {part!r} is no unit; write "all", "sample:N", a layer "mlp.3" or a unit "mlp.3:127"'
+            )
         if unit.layer not in layer_sizes:
             raise UserError(f"units: {part!r} is out of range; layers go from {min(layer_sizes)} to {max(layer_sizes)}")
         if unit.index >= layer_sizes[unit.layer]:

@@ -119,17 +119,23 @@ def find_layout(base: nn.Module) -> Layout | None:
     return None
 
 
-def block_site(layout: Layout, layer: int, block: nn.Module) -> MlpSite:
-    """The site of one block. Raises SubjectError when this block lacks a part that the first block has."""
+def block_site(layout: Layout, layer: int, block: nn.Module, name: str) -> MlpSite:
+    """The site of one block of the model `name`. Raises SubjectError when the block lacks a part of the layout."""
     attention, mlp = getattr(block, layout.attention, None), getattr(block, "mlp", None)
     projection = getattr(mlp, layout.mlp_out, None)
     if not hasattr(attention, layout.attention_out) or projection is None:
-        raise SubjectError(f"layer {layer}: no {layout.attention}.{layout.attention_out} or mlp.{layout.mlp_out}")
+        raise SubjectError(
+            f"{name} refused at layer {layer}: no {layout.attention}.{layout.attention_out} or mlp.{layout.mlp_out} in "
+            "it; its blocks are wired in a way not supported"
+        )
     sandwich = hasattr(block, "post_feedforward_layernorm")  # Gemma 2 and 3, OLMo 2: norms after the projections
     norm_name = "pre_feedforward_layernorm" if sandwich else layout.mlp_norm
     inputs = [getattr(mlp, name) for name in layout.mlp_in if hasattr(mlp, name)]
     if not inputs:
-        raise SubjectError(f"layer {layer}: no mlp.{layout.mlp_in[0]}")
+        raise SubjectError(
+            f"{name} refused at layer {layer}: no mlp.{' or mlp.'.join(layout.mlp_in)} in it; its MLP is wired in a "
+            "way not supported"
+        )
     return MlpSite(
         layer=layer,
         block=block,
@@ -180,7 +186,15 @@ def deviation_fraction(found: Tensor, wanted: Tensor) -> float:
 
 
 def check_block(site: MlpSite, seen: dict[str, Tensor], name: str) -> None:
-    """Raises SubjectError, naming the layer, when one of the two identities fails in this block."""
+    """Raises SubjectError, naming the layer, when one of the two identities fails in this block.
+
+    A deviation that is not a number passes no comparison, so what is not finite is refused before.
+    """
+    if not (seen["out"].isfinite().all() and seen["projected"].isfinite().all()):
+        raise SubjectError(
+            f"{name} refused at layer {site.layer}: it gives values that are not finite; its weights are damaged, or "
+            "capture.dtype is too narrow for them (use float32 or bfloat16)"
+        )
     tolerance = PROOF_TOLERANCE[seen["out"].dtype]
     total = seen["in"].double() + seen["attention"].double() + seen["mlp"].double()
     if (worst := deviation_fraction(total, seen["out"])) > tolerance:
@@ -209,7 +223,7 @@ def find_sites(base: nn.Module, vocabulary: int) -> tuple[MlpSite, ...]:
         known = ", ".join(f"{item.blocks}[i].mlp.{item.mlp_out}" for item in LAYOUTS)
         raise SubjectError(f"{name} refused at layer 0: no MLP output projection where it is known to be ({known})")
     blocks = getattr(base, layout.blocks)
-    sites = tuple(block_site(layout, layer, block) for layer, block in enumerate(blocks))
+    sites = tuple(block_site(layout, layer, block, name) for layer, block in enumerate(blocks))
     generator = torch.Generator().manual_seed(PROOF_SEED)
     tokens = torch.randint(0, vocabulary, (1, PROOF_TOKENS), generator=generator)
     seen: list[dict[str, Tensor]] = [{} for _ in sites]
@@ -220,6 +234,7 @@ def find_sites(base: nn.Module, vocabulary: int) -> tuple[MlpSite, ...]:
     finally:
         for hook in hooks:
             hook.remove()
-    for site, values in zip(sites, seen, strict=True):
-        check_block(site, values, name)
+    with torch.no_grad():
+        for site, values in zip(sites, seen, strict=True):
+            check_block(site, values, name)
     return sites

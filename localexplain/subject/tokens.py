@@ -4,6 +4,7 @@ A byte of a character that the token does not hold whole is written as `\\xNN`; 
 so two different tokens are never shown alike for that reason.
 """
 
+import json
 import re
 from functools import cache
 from typing import Any
@@ -20,9 +21,14 @@ def byte_alphabet() -> dict[str, int]:
     return pairs | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
-def is_byte_level(vocabulary: dict[str, int]) -> bool:
-    """Whether the vocabulary is written in the byte alphabet: it then writes a space as "Ġ"."""
-    return "Ġ" in vocabulary
+def is_byte_level(tokenizer: Any) -> bool:
+    """Whether a `tokenizers.Tokenizer` writes its vocabulary in the byte alphabet, where a space is "Ġ".
+
+    Its decoder tells; the vocabulary does not, for "Ġ" is also a letter of Maltese.
+    """
+    decoder = json.loads(tokenizer.to_str()).get("decoder") or {}
+    parts = decoder.get("decoders", [decoder])
+    return any(part.get("type") == "ByteLevel" for part in parts)
 
 
 def piece_text(piece: str, byte_level: bool) -> str:
@@ -44,7 +50,7 @@ def piece_text(piece: str, byte_level: bool) -> str:
 def token_texts(tokenizer: Any) -> tuple[str, ...]:
     """The text of every id of a transformers fast tokenizer, index = id; special tokens as they are written."""
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    byte_level = is_byte_level(vocabulary)
+    byte_level = is_byte_level(tokenizer.backend_tokenizer)
     added = set(tokenizer.get_added_vocab())
     texts = [""] * (max(vocabulary.values()) + 1)
     for piece, index in vocabulary.items():

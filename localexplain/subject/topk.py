@@ -14,6 +14,29 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 EMPTY_EXCERPT = -1  # excerpt id of a slot not yet filled; its value is -inf
+FEW_COPIES = 2048  # below it, going excerpt by excerpt costs more than it saves
+
+
+def copy_activations(
+    activations: Float[Tensor, "batch T units"],
+    place: Int64[Tensor, " n"],
+    units: Int64[Tensor, " n"],
+    rows: Float[Tensor, "rows T"],
+    targets: Int64[Tensor, " n"],
+) -> None:
+    """rows[targets[i]] = activations[place[i], :, units[i]] for every i.
+
+    A unit's activations on one excerpt lie a whole row of units apart, so on a CPU each excerpt's are fetched together,
+    units in order, which takes 0.6 of the time of fetching pair by pair. A GPU takes all at once.
+    """
+    if activations.device.type != "cpu" or len(place) < FEW_COPIES:
+        rows.index_copy_(0, targets, activations[place, :, units].to(rows.dtype))
+        return
+    by_place = torch.argsort(place, stable=True)  # stable: units stay in order
+    counts = torch.bincount(place, minlength=len(activations)).tolist()
+    parts = zip(activations, units[by_place].split(counts), targets[by_place].split(counts), strict=True)
+    for excerpt, some_units, some_targets in parts:
+        rows.index_copy_(0, some_targets, excerpt.index_select(1, some_units).T.to(rows.dtype))
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +73,7 @@ class TopExcerpts:
         if not len(rows):
             return
         # Old entries come first and have lower ids, so a stable sort by value alone breaks ties by excerpt id.
-        candidates = torch.cat([self.values[rows], maxima.T[rows]], dim=1)
+        candidates = torch.cat([self.values[rows], maxima.index_select(1, rows).T], dim=1)
         values, order = torch.sort(candidates, dim=1, descending=True, stable=True)
         values, order = values[:, :top_k], order[:, :top_k]
         is_new = order >= top_k
@@ -63,7 +86,7 @@ class TopExcerpts:
         excerpts[is_new] = place + first_excerpt
         units = rows[:, None].expand(-1, top_k)[is_new]
         self.values[rows], self.excerpts[rows], self.slots[rows] = values, excerpts, slots
-        self.payload[units, freed] = activations[place, :, units].to(self.payload.dtype)
+        copy_activations(activations, place, units, self.payload.view(-1, self.payload.shape[2]), units * top_k + freed)
 
     def merge(self, other: "TopExcerpts") -> "TopExcerpts":
         """The state after both streams, in canonical form (rank r in slot r)."""
@@ -77,7 +100,7 @@ class TopExcerpts:
         return TopExcerpts(
             values=values.gather(1, order),
             excerpts=excerpts.gather(1, order),
-            slots=torch.arange(top_k).repeat(len(values), 1),
+            slots=torch.arange(top_k, device=values.device).repeat(len(values), 1),
             payload=payload.gather(1, order[:, :, None].expand(-1, -1, payload.shape[2])),
         )
 

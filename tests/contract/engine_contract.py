@@ -166,7 +166,7 @@ class EngineContract:
         whole = engine.generate([ask(engine, PROMPTS[0], max_tokens=24)])[0].text
         stop = next(character for character in whole[1:] if character.isascii() and character.isprintable())
         stopped, other = engine.generate(
-            [ask(engine, PROMPTS[0], max_tokens=24, stop=(stop, "never\x00")), ask(engine, PROMPTS[0], max_tokens=24)]
+            [ask(engine, PROMPTS[0], max_tokens=24, stop=("never", stop)), ask(engine, PROMPTS[0], max_tokens=24)]
         )
         assert stopped.text == whole[: whole.index(stop)]
         assert stopped.finish == "stop"

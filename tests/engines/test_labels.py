@@ -67,7 +67,10 @@ def test_words_where_ten_is_two_tokens() -> None:
 def test_letters_where_words_are_cut_too() -> None:
     encode, decode = doors(train(NUMBERS + LETTERS, split_digits=True))
     labels = choose_labels(encode, decode, "\t")
-    assert (labels.name, labels.texts) == ("letters", (" A", " B", " C", " D", " E", " F", " G", " H", " I", " J", " K"))
+    assert (labels.name, labels.texts) == (
+        "letters",
+        (" A", " B", " C", " D", " E", " F", " G", " H", " I", " J", " K"),
+    )
     assert_written_by_the_model(encode, labels.texts, labels.ids, "\t")
 
 

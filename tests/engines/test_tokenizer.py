@@ -15,10 +15,8 @@ from localexplain.engines.tokenizer import HuggingFaceTokenizer, fold_system
 from localexplain.errors import EngineError, UserError
 from tests.tiny_models import CHATML, train_tokenizer
 
-THINKING = CHATML.replace(
-    "assistant\n{% endif %}",
-    "assistant\n{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}",
-)
+NOT_THINKING = "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+THINKING = CHATML.replace("assistant\n{% endif %}", "assistant\n" + NOT_THINKING + "{% endif %}")
 GEMMA = (
     "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for message in messages %}<|im_start|>{{ 'model' if message.role == 'assistant' else message.role }}\n"
@@ -49,10 +47,9 @@ def make(template: str | None, *, bos: str | None = None, adds_bos: bool = False
     if bos is not None and adds_bos:
         pair = [(bos, backend.token_to_id(bos))]
         backend.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=pair)
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="<|im_end|>", bos_token=bos, chat_template=template
     )
-    return tokenizer
 
 
 @cache

@@ -1,6 +1,7 @@
 """Label log-probabilities of the transformers engine against the model's own logits over the whole prompt.
 
-Measured over these six families in float32: at most 1e-5 nats from the oracle, whatever the batch. Allowed: 1e-4.
+Measured over these six families in float32: at most 9.1e-6 nats from the oracle, and 1.1e-5 between two ways to cut
+batches. Allowed: 1e-4.
 """
 
 import math
@@ -85,9 +86,7 @@ def test_labels_are_those_of_the_model_s_own_logits(family: str, folders: Callab
     truth = [own_logprobs(own, request) for request in requests]
     assert min(float(labels.std(axis=1).min()) for labels in truth) > 0.2  # the labels differ by nats, not by noise
     for batch_tokens, batch_requests in ((100_000, 64), (150, 64), (100_000, 1)):
-        engine = TransformersEngine.load(
-            path, device="cpu", batch_tokens=batch_tokens, batch_requests=batch_requests
-        )
+        engine = TransformersEngine.load(path, device="cpu", batch_tokens=batch_tokens, batch_requests=batch_requests)
         assert worst(engine.label_logprobs(requests), truth) < TOLERANCE
         assert worst(engine.label_logprobs(requests[::-1])[::-1], truth) < TOLERANCE
         engine.close()
@@ -136,13 +135,13 @@ def test_replies_hold_memory_of_their_own(qwen: TransformersEngine) -> None:
 
 
 def test_bfloat16_is_near_float32(folders: Callable[[str], Path]) -> None:
-    """Rounded weights move log-probabilities; measured here by 0.06 nats in the median, so that 1 would be a fault."""
+    """Rounded weights move log-probabilities: measured here by 0.02 nats in the median, 0.11 at most."""
     requests = some_requests()
     wide = TransformersEngine.load(folders("qwen3"), dtype="float32", device="cpu")
     narrow = TransformersEngine.load(folders("qwen3"), dtype="bfloat16", device="cpu")
     truth = np.concatenate([np.ravel(reply.logprobs) for reply in wide.label_logprobs(requests)])
     found = np.concatenate([np.ravel(reply.logprobs) for reply in narrow.label_logprobs(requests)])
-    assert 0 < np.median(np.abs(found - truth)) < 0.3
+    assert 0 < np.median(np.abs(found - truth)) < 0.1
     assert wide.identity != narrow.identity
 
 

@@ -1,6 +1,6 @@
 -- Every score of a unit; for the shuffled control also whose explanation stood in, and what it says.
 SELECT
-    source, simulator_key, mode, selection, metric, value, reason, n_tokens, n_excerpts,
+    source, simulator_key, mode, selection, metric, value, reason, scores.n_tokens, scores.n_excerpts,
     explanation_key, explainer_key, sample,
     CASE WHEN source = 'shuffled' THEN text END AS other_text,
     CASE WHEN source = 'shuffled' THEN others.unit END AS other_unit

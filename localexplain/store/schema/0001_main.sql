@@ -107,7 +107,8 @@ CREATE TABLE scores (
     score_key VARCHAR PRIMARY KEY,
     unit_id INTEGER NOT NULL REFERENCES units (unit_id),
     source VARCHAR NOT NULL CHECK (source IN ('explanation', 'shuffled', 'empty', 'lookup', 'linear')),
-    explanation_key VARCHAR REFERENCES explanations (explanation_key),
+    explainer_key VARCHAR REFERENCES models (model_key),
+    explanation_key VARCHAR REFERENCES explanations (explanation_key),  -- NULL where it could not be made
     simulator_key VARCHAR NOT NULL REFERENCES models (model_key),
     mode VARCHAR NOT NULL CHECK (mode IN ('expected', 'grid', 'rule', 'control')),
     selection VARCHAR NOT NULL CHECK (selection IN ('top_and_random', 'random_only')),
@@ -116,7 +117,8 @@ CREATE TABLE scores (
     reason VARCHAR,                         -- why there is no value
     n_tokens INTEGER NOT NULL,
     n_excerpts INTEGER NOT NULL,
-    CHECK ((value IS NULL) = (reason IS NOT NULL))
+    CHECK ((value IS NULL) = (reason IS NOT NULL)),
+    CHECK ((source IN ('explanation', 'shuffled')) = (explainer_key IS NOT NULL))
 );
 
 CREATE TABLE failures (                     -- an item that was tried and failed; it is not tried again unless asked
@@ -145,6 +147,6 @@ SELECT
 FROM scores
 JOIN units USING (unit_id)
 JOIN explanations USING (explanation_key)
-JOIN models AS explainers ON explainers.model_key = explanations.explainer_key
+JOIN models AS explainers ON explainers.model_key = scores.explainer_key
 JOIN models AS simulators ON simulators.model_key = scores.simulator_key
 WHERE scores.source = 'explanation' AND scores.metric = 'correlation';
