@@ -44,7 +44,7 @@ TABLES = (
 
 
 class OpenRun:
-    """A run, read-only. Close it, or use it in a `with` statement: while it is open no other process can write to it."""
+    """A run, read-only. Close it, or use it in a `with` statement: while it is open no other process can write."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self._store = store

@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from localexplain import __version__
 from localexplain.errors import LocalexplainError, UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from localexplain.pipeline.config import RunConfig
     from localexplain.pipeline.run import Run
     from localexplain.progress import Watcher
@@ -49,6 +51,20 @@ OFFLINE = {
 # arguments -----------------------------------------------------------------------------------------------------------
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USERS_FAULT, f"localexplain: {message}; see {self.prog} --help\n")
+
+
+def natural_number(text: str) -> int:
+    """Raises ValueError, which argparse reports, for what is no number or below 0."""
+    if (number := int(text)) < 0:
+        raise ValueError
+    return number
+
+
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     flags = parser.add_argument_group("settings (stored with the run; those not given keep the run's, or the default)")
     flags.add_argument("--config", type=Path, metavar="FILE", help="a TOML file of settings, see docs/configuration.md")
@@ -69,7 +85,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="localexplain",
         description="Explains what the neurons inside a language model do, with open-weight models, fully offline.",
     )
@@ -111,7 +127,9 @@ def build_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="a run as one self-contained HTML file")
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html")
-    report.add_argument("--units", type=int, default=20, metavar="N", help="best, worst and random units shown, each")
+    report.add_argument(
+        "--units", type=natural_number, default=20, metavar="N", help="best, worst and random units shown, each"
+    )
     add_json(report)
 
     add_json(commands.add_parser("doctor", help="what this machine can run, and why not"))
@@ -184,7 +202,21 @@ def work(
 
     run, config = open_run(folder, arguments, base)
     with run.store, run.stop.listening():
-        return run_stages(run, config, stages, retry_failed=getattr(arguments, "retry_failed", False))
+        try:
+            return run_stages(run, config, stages, retry_failed=getattr(arguments, "retry_failed", False))
+        finally:
+            run.watcher.end()  # a bar that is still drawn would cut into the message
+
+
+def make_console() -> "Console":
+    """Standard output; where its reader is gone it says so like a plain print, and not by exiting with our fault."""
+    from rich.console import Console
+
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Output()
 
 
 def print_json(value: Any) -> None:
@@ -195,13 +227,11 @@ def show_result(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    from rich.console import Console
-
     from localexplain.report.terminal import print_run
     from localexplain.store.store import open_for_reading
 
     with open_for_reading(folder) as store:
-        print_run(store, Console())
+        print_run(store, make_console())
 
 
 def command_demo(arguments: argparse.Namespace) -> None:
@@ -225,23 +255,20 @@ def command_stage(arguments: argparse.Namespace) -> None:
 
 
 def command_show(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    from localexplain.report.terminal import print_run, print_unit, run_values, unit_values
+    from localexplain.report.terminal import print_run, print_unit
+    from localexplain.report.values import run_values, unit_values
     from localexplain.store.store import open_for_reading
 
     with open_for_reading(arguments.run) as store:
         if arguments.json:
             print_json(unit_values(store, arguments.unit) if arguments.unit else run_values(store))
         elif arguments.unit:
-            print_unit(store, arguments.unit, Console())
+            print_unit(store, arguments.unit, make_console())
         else:
-            print_run(store, Console())
+            print_run(store, make_console())
 
 
 def command_sql(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
     from localexplain.report.rows import print_table
     from localexplain.store.store import open_for_reading, query_rows
 
@@ -250,7 +277,7 @@ def command_sql(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(rows.to_pylist())
     else:
-        print_table(rows, Console())
+        print_table(rows, make_console())
 
 
 def command_report(arguments: argparse.Namespace) -> None:
@@ -269,15 +296,13 @@ def command_report(arguments: argparse.Namespace) -> None:
 def command_doctor(arguments: argparse.Namespace) -> None:
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from localexplain.doctor import diagnose, print_checks
 
     checks = diagnose()
     if arguments.json:
         print_json([asdict(check) for check in checks])
     else:
-        print_checks(checks, Console())
+        print_checks(checks, make_console())
 
 
 def command_train(arguments: argparse.Namespace) -> None:
@@ -321,6 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         COMMANDS[arguments.command](arguments)
+        sys.stdout.flush()  # a reader that is gone, or a full disk, shows here and not after the last line of main
     except UserError as error:
         complain(str(error))
         return USERS_FAULT
@@ -338,7 +364,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in {getattr(errno, name) for name in NO_ROOM_ERRNOS}:
             raise
         complain(
-            f"no room left on the disk for {error.filename or 'the run'}; free some, then run the same command again"
+            f"no room left on the disk for {error.filename or 'the output'}; free some, then run the same command again"
         )
         return USERS_FAULT
     return DONE

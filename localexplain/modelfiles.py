@@ -7,7 +7,14 @@ from typing import Any
 
 from localexplain.errors import UserError
 
-HASHED_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+HASHED_FILES = (
+    "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 READ_BYTES = 1 << 22  # large enough that hashing runs at the disk's speed
 
 

@@ -34,7 +34,13 @@ RANKS = {
     "localexplain.doctor": 9,
     "localexplain.cli": 10,
 }
-PURE = ("localexplain.types", "localexplain.score", "localexplain.explain", "localexplain.simulate", "localexplain.keys")
+PURE = (
+    "localexplain.types",
+    "localexplain.score",
+    "localexplain.explain",
+    "localexplain.simulate",
+    "localexplain.keys",
+)
 HEAVY = ("torch", "transformers", "vllm", "outlines_core", "duckdb")
 
 

@@ -104,7 +104,14 @@ def test_the_hash_does_not_depend_on_where_the_folder_is(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "b.safetensors"],
+    [
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "b.safetensors",
+    ],
 )
 def test_the_hash_follows_every_file_that_counts(folder, name):
     hashes = {hash_model_folder(folder)}

@@ -54,7 +54,10 @@ def train_tokenizer(sentences: tuple[str, ...] = SENTENCES, vocabulary: int = VO
 
 
 def tiny_config(family: str, vocabulary: int) -> Any:
-    """The configuration of a model of about 0.5 M parameters; for gemma3 and mistral with a sliding window."""
+    """The configuration of a model of about 0.5 M parameters; for gemma3 and mistral with a sliding window.
+
+    family  one of FAMILIES, or "cohere" or "granite"
+    """
     common = {"vocab_size": vocabulary, "max_position_embeddings": CONTEXT_TOKENS, "initializer_range": WIDTH}
     ends = {"bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
     gemma = {"sliding_window": SLIDING_WINDOW, "layer_types": ["sliding_attention", "full_attention"] * 2}
@@ -65,6 +68,9 @@ def tiny_config(family: str, vocabulary: int) -> Any:
         "gpt2": ("GPT2Config", BLOCK),
         "gpt_neox": ("GPTNeoXConfig", BLOCK),
         "mistral": ("MistralConfig", GROUPED | {"sliding_window": SLIDING_WINDOW}),
+        # these two multiply and divide their logits by a number of their own
+        "cohere": ("CohereConfig", BLOCK | {"num_key_value_heads": 2, "logit_scale": 0.25}),
+        "granite": ("GraniteConfig", BLOCK | {"num_key_value_heads": 2, "logits_scaling": 4.0}),
     }
     name, settings = kinds[family]
     return getattr(transformers, name)(**(settings | common | ends))

@@ -33,7 +33,8 @@ class Sampling:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
     """`token_ids` is the whole prompt; `pattern`, a regular expression, is obeyed from the first new token to the
-    last: the reply matches it in full, or its finish is "length"."""
+    last: the reply matches it in full, or its finish is "length". Alternatives are tried in order and the first that
+    matches is taken: where one begins another, write the longer one first, as in (10|[0-9])."""
 
     token_ids: tuple[int, ...]
     sampling: Sampling

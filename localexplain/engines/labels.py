@@ -59,7 +59,8 @@ def label_id(
 def choose_labels(
     encode: Callable[[str], Sequence[int]], decode: Callable[[Sequence[int]], str], separator: str
 ) -> LabelSet:
-    """The first set of digits, words, letters whose eleven labels are single, distinct tokens after `separator`.
+    """The first set of digits, words, letters whose eleven labels are single tokens after `separator`; they are
+    distinct, since each decodes to its own text.
 
     `encode` adds no special tokens. Raises EngineError when no set qualifies.
     """
@@ -68,7 +69,7 @@ def choose_labels(
         ids: list[int] = []
         for text in texts:
             found = label_id(encode, decode, separator, text)
-            if found is None or found in ids:
+            if found is None:
                 refused.append(repr(text))
                 break
             ids.append(found)

@@ -1,7 +1,8 @@
 """Patterns that generation obeys, by Outlines: which tokens may come next for the reply to match in the end.
 
 Outlines reads alternatives in order, the first that matches winning: at a pattern's end "1|10" never lets "10" come,
-"10|1" does. A pattern names the longer one first.
+"10|1" does. A pattern names the longer one first. And outlines_core 0.2.14 goes on from a text that matches only to
+texts that match too: "1(00)?" never lets "100" come token by token. What does come always matches.
 """
 
 import json

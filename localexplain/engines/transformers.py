@@ -63,11 +63,13 @@ def pick_device(device: str) -> torch.device:
     return place
 
 
-def load_model(path: Path, dtype: Dtype) -> Any:
-    """The causal language model in `path`, in eval mode, on the CPU.
+def load_model(path: Path, dtype: Dtype, device: torch.device) -> Any:
+    """The causal language model in `path`, in eval mode, on `device`.
 
-    Raises UserError when transformers knows no such architecture, or the weights are not all there.
+    Raises UserError when transformers knows no such architecture, or the weights are not all there; EngineError when
+    the device's memory cannot hold them.
     """
+    transformers.utils.logging.disable_progress_bar()  # a bar of its own would cut into ours
     try:
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             path,
@@ -88,7 +90,10 @@ def load_model(path: Path, dtype: Dtype) -> Any:
     if missing:
         raise UserError(f"engine model: {path} lacks {len(missing)} weights ({missing[0]}, ...); copy the files again")
     model.eval()
-    return model
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise EngineError(f"engine model: {path} in {dtype} does not fit the memory of {device}") from error
 
 
 def read_stop_ids(model: Any, tokenizer: HuggingFaceTokenizer) -> frozenset[int]:
@@ -149,11 +154,13 @@ class TransformersEngine:
         *,
         dtype: Dtype = "float32",
         device: str = "auto",
+        context_tokens: int = 0,
         batch_tokens: int = BATCH_TOKENS,
         batch_requests: int = BATCH_REQUESTS,
     ) -> "TransformersEngine":
         """From a folder saved by transformers: safetensors only, no code of the folder's is run, nothing fetched.
 
+        context_tokens  0 is the model's own, which it may not exceed
         batch_tokens    most places, padding and repeated prefixes included, that a batch's cache holds; a request
                         that is longer alone is a batch of one
         batch_requests  most requests in a batch
@@ -164,10 +171,12 @@ class TransformersEngine:
         check_model_folder(path, "engine")
         place = pick_device(device)
         tokenizer = HuggingFaceTokenizer.load(path)
-        model = load_model(path, dtype).to(place)
-        context_tokens = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if not isinstance(context_tokens, int):
+        model = load_model(path, dtype, place)
+        longest_tokens = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if not isinstance(longest_tokens, int):
             raise EngineError(f"{path}: config.json does not say the longest context; use another model")
+        if context_tokens > longest_tokens:
+            raise UserError(f"engine.context_tokens = {context_tokens}: {path} reads at most {longest_tokens}")
         stop_ids = read_stop_ids(model, tokenizer)
         quantisation = getattr(model.config, "quantization_config", None)
         details = {
@@ -183,7 +192,7 @@ class TransformersEngine:
             tokenizer=tokenizer,
             identity=Identity(kind="transformers", name=path.resolve().name, details=tuple(sorted(details.items()))),
             stop_ids=stop_ids,
-            context_tokens=context_tokens,
+            context_tokens=context_tokens or longest_tokens,
             batch_tokens=batch_tokens,
             batch_requests=batch_requests,
         )

@@ -33,6 +33,7 @@ from localexplain.engines.proof import proof_requests
 from localexplain.engines.tokenizer import HuggingFaceTokenizer, first_line
 from localexplain.engines.vllm_calls import (
     MAX_LABELS,
+    VLLM_ERRORS,
     Dtype,
     computed_tokens,
     pattern_fault,
@@ -103,7 +104,8 @@ class VllmEngine:
         quantization     "" reads it from the checkpoint; else vLLM's name of it
 
         Starts vLLM in this process, where one engine can live at a time, unless VLLM_ENABLE_V1_MULTIPROCESSING=1 is
-        set. The process's random generators go on as if nothing had been loaded.
+        set. The process's random generators go on as if nothing had been loaded. One trace stays: an architecture that
+        vLLM has not itself and borrows from transformers (GPT-NeoX) can afterwards not be loaded by transformers here.
 
         Raises EngineMissing: vLLM is not installed or cannot be imported; UserError: an incomplete folder;
         EngineError: the model cannot be loaded, or does not run, or another engine is in the process.
@@ -320,7 +322,7 @@ class VllmEngine:
             raise EngineError(f"{self._identity.name} is closed; load it again")
         try:
             yield
-        except (RuntimeError, VLLMServerError) as error:
+        except (*VLLM_ERRORS, VLLMServerError) as error:
             self.close()
             raise EngineError(f"{self._identity.name}: vLLM stopped working ({first_line(error)})") from error
 

@@ -21,8 +21,9 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 MAX_LABELS = 128  # vLLM's own limit for logprob_token_ids; for rows it is what max_logprobs says
 CPU_BLOCK_TOKENS = 32  # the CPU build's default is 128: over a prefix of 800 tokens 590 requests/s instead of 1,200
 SEEDS = 1 << 63
-# what vLLM raises for a model it cannot load; its own errors are no ValueErrors, and are added where it is imported
-LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, AssertionError)
+# what vLLM raises where it cannot load or run a model; its own errors are none of these, and are added where it is
+# imported
+VLLM_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, AssertionError)
 
 
 # starting -----------------------------------------------------------------------------------------------------------
@@ -62,7 +63,7 @@ def start_vllm(
             disable_log_stats=True,
             **cpu,
         )
-    except (*LOADING_ERRORS, VLLMError) as error:
+    except (*VLLM_ERRORS, VLLMError) as error:
         cleanup_dist_env_and_memory()
         raise EngineError(f"{folder}: vLLM cannot load it ({cause(error)})") from error
 

@@ -20,10 +20,11 @@ from localexplain.keys import canonical_json, key_of
 from localexplain.modelfiles import check_model_folder, hash_file, hash_model_folder
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.models import model_folder
-from localexplain.pipeline.reading import CAPTURE_STATE_FILE, find_capture
+from localexplain.pipeline.reading import CAPTURE_STATE_FILE, find_capture, require_capture
 from localexplain.pipeline.run import Run, store_model, timed_stage
 from localexplain.resources import resource
 from localexplain.store.rows import float_lists, int_lists, matrix
+from localexplain.store.store import explain_failure
 from localexplain.subject.capture_config import CaptureConfig
 from localexplain.subject.corpus import CorpusConfig, Document, ExcerptPool, corpus_files, cut_excerpts, read_documents
 from localexplain.subject.select import (
@@ -57,31 +58,37 @@ def hash_corpus(path: Path) -> str:
     return key_of([(file.relative_to(root).as_posix(), hash_file(file)) for file in corpus_files(path)])
 
 
-def describe_capture(config: RunConfig) -> dict[str, Any]:
-    """All that determines the capture, by name; where the texts and the model lie is not part of it."""
-    folder = model_folder(config.subject)
-    check_model_folder(folder, "subject")
+def describe_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that determine the capture, by name; where it runs and where the texts lie are not among them."""
     corpus = asdict(config.corpus)
     corpus.pop("path")
     capture = asdict(config.capture)
     for shell in ("device", "checkpoint_batches"):
         capture.pop(shell)
-    return {
-        "subject": hash_model_folder(folder),
-        "texts": hash_corpus(corpus_path(config.corpus)),
-        "corpus settings": corpus,
-        "capture settings": capture,
-        "seed": config.seed,
-    }
+    return {"corpus settings": corpus, "capture settings": capture, "seed": config.seed}
+
+
+def describe_capture(config: RunConfig) -> dict[str, Any]:
+    """All that determines the capture, by name."""
+    folder = model_folder(config.subject)
+    check_model_folder(folder, "subject")
+    files = {"subject": hash_model_folder(folder), "texts": hash_corpus(corpus_path(config.corpus))}
+    return files | describe_settings(config)
 
 
 def check_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
     """Raises RunError, naming what differs, when the folder's capture is another one."""
-    if found["capture_key"] == key_of(wanted):
-        return
     stored = json.loads(found["config"])
     differing = [name for name in wanted if stored[name] != json.loads(canonical_json(wanted[name]))]
+    if not differing:
+        return
     raise RunError(f"{folder}: this run was made with another {' and another '.join(differing)}; use a new run folder")
+
+
+def check_settings(run: Run, config: RunConfig) -> None:
+    """For the stages after the capture, which go on without its texts. Raises RunError when it is not finished, or was
+    made with other settings than these."""
+    check_same(require_capture(run), describe_settings(config), run.folder)
 
 
 # excerpts ------------------------------------------------------------------------------------------------------------
@@ -172,11 +179,18 @@ def group_units(units: list[Unit]) -> "dict[int, torch.Tensor]":
 
 @contextmanager
 def maxima_file(folder: Path) -> Iterator[Any]:
-    """The file of maxima, open for writing anywhere, kept if it is there."""
+    """The file of maxima, open for writing anywhere, kept if it is there. Raises StoreFull when there is no room for
+    what is written inside the block, there or elsewhere in the folder."""
     path = folder / MAXIMA_FILE
-    path.touch()
-    with path.open("r+b") as file:
-        yield file
+    try:
+        path.touch()
+        with path.open("r+b") as file:
+            yield file
+    except (OSError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch puts its own over the system's
+        if not isinstance(cause, OSError):
+            raise
+        raise explain_failure(cause, folder) from error
 
 
 def run_pass(
@@ -362,6 +376,7 @@ def finish_capture(
                 run.store.insert("units", rows.slice(first, step))
                 run.store.insert("records", in_unit_order(parts))
             run.watcher.advance(len(rows.slice(first, step)))
+            run.stop.check()
         first_id += len(layer.units)
     run.watcher.end()
 
@@ -387,6 +402,7 @@ def capture(run: Run, config: RunConfig) -> None:
     if found is not None:
         check_same(found, described, run.folder)
         if is_finished(run, len(wanted_units(dict(enumerate(found["layer_sizes"])), config))):
+            (run.folder / CAPTURE_STATE_FILE).unlink(missing_ok=True)  # a kill may have come between the two
             return
     with timed_stage(run, "capture", config) as work:
         from localexplain.subject.model import load_subject

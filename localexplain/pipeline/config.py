@@ -36,6 +36,8 @@ class EngineConfig:
     quantization: str = ""
 
     def __post_init__(self) -> None:
+        if self.kind == "transformers" and self.dtype == "float16":
+            raise ConfigError('engine.dtype = "float16": only vLLM runs it; use "float32" or "bfloat16"')
         if self.context_tokens < 0:
             raise ConfigError(f"engine.context_tokens = {self.context_tokens}: must not be negative")
         if self.tensor_parallel < 1:

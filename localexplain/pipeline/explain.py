@@ -9,7 +9,15 @@ from localexplain.explain.base import Explainer
 from localexplain.keys import key_of
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.models import ExplainerPlan
-from localexplain.pipeline.reading import CapturedUnit, captured_units, known_keys, read_records, require_capture
+from localexplain.pipeline.reading import (
+    CapturedUnit,
+    KnownKeys,
+    captured_units,
+    forget_failures,
+    read_records,
+    require_capture,
+    tried_keys,
+)
 from localexplain.pipeline.run import Run, chunks, store_model, timed_stage
 from localexplain.types import ExplainReply, ExplainTask
 
@@ -26,21 +34,20 @@ class Item:
     excerpt_ids: tuple[int, ...]
 
 
-def missing_items(run: Run, units: Sequence[CapturedUnit], plan: ExplainerPlan, config: RunConfig) -> list[Item]:
-    """The explanations of these units that the store lacks, failed ones not counted as lacking."""
+def wanted_items(run: Run, units: Sequence[CapturedUnit], plan: ExplainerPlan, config: RunConfig) -> list[Item]:
+    """All explanations of these units, made or not; a unit with too few active excerpts has none."""
     capture_key = require_capture(run)["capture_key"]
     ids = [unit.unit_id for unit in units if unit.too_few is None]
     if not ids:
         return []
     rows = run.store.query("train_excerpts", unit_ids=ids, low=min(ids), high=max(ids)).to_pylist()
     seen = {row["unit_id"]: tuple(row["excerpt_ids"]) for row in rows}
-    known = known_keys(run, "explain", ids)
 
     def key(unit: CapturedUnit, sample: int) -> str:
         about = (capture_key, str(unit.unit), seen[unit.unit_id], plan.identity, sample, config.seed)
         return key_of("explanation", *about)
 
-    items = [
+    return [
         Item(
             key=key(unit, sample),
             unit=unit,
@@ -51,7 +58,14 @@ def missing_items(run: Run, units: Sequence[CapturedUnit], plan: ExplainerPlan, 
         if unit.too_few is None
         for sample in range(plan.samples)
     ]
-    return [item for item in items if item.key not in known]
+
+
+def missing_items(
+    run: Run, units: Sequence[CapturedUnit], plan: ExplainerPlan, config: RunConfig, known: KnownKeys
+) -> list[Item]:
+    """The explanations of these units that the store lacks; what it has is what `known` says."""
+    found = known(run, "explain", [unit.unit_id for unit in units if unit.too_few is None])
+    return [item for item in wanted_items(run, units, plan, config) if item.key not in found]
 
 
 def explanation_rows(
@@ -103,19 +117,23 @@ def explain_items(run: Run, items: Sequence[Item], explainer: Explainer, explain
     ]
     replies = explainer.explain(tasks)
     with run.store.transaction():
+        forget_failures(run, [item.key for item in items])
         if done := explanation_rows(items, replies, explainer_key):
             run.store.insert("explanations", pa.Table.from_pylist(done))
         if failed := failure_rows(items, replies):
             run.store.insert("failures", pa.Table.from_pylist(failed))
 
 
-def explain(run: Run, plan: ExplainerPlan, config: RunConfig) -> None:
+def explain(run: Run, plan: ExplainerPlan, config: RunConfig, known: KnownKeys = tried_keys) -> None:
     """Makes the explanations that the store lacks; the explainer is loaded only if there are any.
 
+    known  which items are not to be made: those tried before, or (made_keys) only those that did not fail
     Raises RunError when the capture is not finished, UserError for a wrong choice of units.
     """
     units = captured_units(run, config.explain.units, config)
-    parts = [part for chunk in chunks(units, UNITS_PER_CHUNK) if (part := missing_items(run, chunk, plan, config))]
+    parts = [
+        part for chunk in chunks(units, UNITS_PER_CHUNK) if (part := missing_items(run, chunk, plan, config, known))
+    ]
     if not parts:
         return
     with timed_stage(run, "explain", config) as work:

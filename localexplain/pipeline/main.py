@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from localexplain.modelfiles import check_model_folder
-from localexplain.pipeline.capture import capture, corpus_path
+from localexplain.pipeline.capture import capture, check_settings, corpus_path
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.explain import explain
 from localexplain.pipeline.models import model_folder, plan_explainer, plan_simulator
+from localexplain.pipeline.reading import made_keys, tried_keys
 from localexplain.pipeline.run import Run
 from localexplain.pipeline.score import score
 from localexplain.pipeline.simulate import simulate
@@ -32,19 +33,19 @@ def stored_config(run: Run) -> dict[str, Any]:
 def run_stages(run: Run, config: RunConfig, stages: Sequence[str], *, retry_failed: bool = False) -> dict[str, Any]:
     """Does what is missing of the named stages, in the pipeline's order, and returns the summary.
 
-    retry_failed  forgets the failures of the named stages first, so that their items are tried again
+    retry_failed  tries again the items of the named stages that failed before
     Raises UserError, EngineError, StoreError as the stages do; what was stored before stays.
     """
     explainer, simulator = plan_explainer(config.explain), plan_simulator(config.simulate)
-    if retry_failed:
-        with run.store.transaction():
-            run.store.execute("delete_failures", stages=list(stages))
+    known = made_keys if retry_failed else tried_keys
     if "capture" in stages:
         capture(run, config)
+    else:
+        check_settings(run, config)
     if "explain" in stages:
-        explain(run, explainer, config)
+        explain(run, explainer, config, known)
     if "simulate" in stages:
-        simulate(run, explainer, simulator, config)
+        simulate(run, explainer, simulator, config, known)
     if "score" in stages:
         score(run, explainer, simulator, config)
     return summarise_run(run, explainer, simulator, config)

@@ -89,6 +89,7 @@ def load_engine(folder: Path, config: EngineConfig) -> Engine:
         )
     from localexplain.engines.transformers import TransformersEngine
 
+    assert config.dtype != "float16", "EngineConfig refuses it"
     return TransformersEngine.load(
         folder, dtype=config.dtype, device=config.device, context_tokens=config.context_tokens
     )

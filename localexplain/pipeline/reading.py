@@ -1,6 +1,6 @@
 """What later stages read of a capture: units, and their records as the package's own types."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from localexplain.store.rows import matrix
 from localexplain.subject.select import choose_units
 from localexplain.types import Record, Unit, parse_unit
 
+KnownKeys = Callable[[Run, str, Sequence[int]], set[str]]  # (run, stage, unit ids) -> keys that are not made again
 CAPTURE_STATE_FILE = "capture-state.pt"  # below the run folder while the capture is not finished
 
 
@@ -41,7 +42,9 @@ def find_capture(run: Run) -> dict[str, Any] | None:
 def require_capture(run: Run) -> dict[str, Any]:
     """The run's row of `captures`. Raises RunError when there is none, or it is not finished."""
     found = find_capture(run)
-    if found is None or (run.folder / CAPTURE_STATE_FILE).exists():
+    # units are stored after the pass, while its state still lies there
+    has_units = run.store.sql("SELECT count(*) > 0 FROM units").column(0)[0].as_py()
+    if found is None or not has_units or (run.folder / CAPTURE_STATE_FILE).exists():
         raise RunError(f"{run.folder}: its capture is not finished; run `localexplain capture {run.folder}` first")
     return found
 
@@ -101,9 +104,28 @@ def read_records(run: Run, unit_ids: Sequence[int], splits: Sequence[str]) -> di
     return records
 
 
-def known_keys(run: Run, stage: str, unit_ids: Sequence[int]) -> set[str]:
-    """Keys of the items of a stage that these units already have, failed ones among them."""
+def made_keys(run: Run, stage: str, unit_ids: Sequence[int]) -> set[str]:
+    """Keys of the stage's rows that these units have."""
     if not unit_ids:
         return set()
     bounds = {"unit_ids": list(unit_ids), "low": min(unit_ids), "high": max(unit_ids)}
-    return set(run.store.query("known_keys", stage=stage, **bounds).column("key").to_pylist())
+    return set(run.store.query("made_keys", stage=stage, **bounds).column("key").to_pylist())
+
+
+def failure_reasons(run: Run, stage: str, unit_ids: Sequence[int]) -> dict[str, str]:
+    """Key -> reason of the stage's items of these units that failed."""
+    if not unit_ids:
+        return {}
+    bounds = {"unit_ids": list(unit_ids), "low": min(unit_ids), "high": max(unit_ids)}
+    rows = run.store.query("failures_of_units", stage=stage, **bounds).to_pylist()
+    return {row["failure_key"]: row["reason"] for row in rows}
+
+
+def tried_keys(run: Run, stage: str, unit_ids: Sequence[int]) -> set[str]:
+    """Keys of the stage's items that these units already have, failed ones among them."""
+    return made_keys(run, stage, unit_ids) | failure_reasons(run, stage, unit_ids).keys()
+
+
+def forget_failures(run: Run, keys: Sequence[str]) -> None:
+    """Removes these items' failures, before they are stored anew."""
+    run.store.execute("delete_failures", failure_keys=list(keys))

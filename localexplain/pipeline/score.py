@@ -9,8 +9,9 @@ from jaxtyping import Float32
 
 from localexplain.keys import key_of
 from localexplain.pipeline.config import RunConfig
+from localexplain.pipeline.explain import wanted_items
 from localexplain.pipeline.models import ExplainerPlan, SimulatorPlan
-from localexplain.pipeline.reading import CapturedUnit, read_records
+from localexplain.pipeline.reading import CapturedUnit, failure_reasons, read_records
 from localexplain.pipeline.run import Run, chunks, model_key, store_model, timed_stage
 from localexplain.pipeline.simulate import LINEAR, LOOKUP, Item, Plan
 from localexplain.score.unit import CALIBRATED_METRICS, RAW_METRICS, SELECTIONS, ScoredExcerpt, UnitScore, score_unit
@@ -43,19 +44,25 @@ class Group:
     reason: str | None = None
 
 
-def read_found(run: Run, units: Sequence[CapturedUnit], simulator_keys: Sequence[str]) -> Found:
+def read_found(
+    run: Run,
+    units: Sequence[CapturedUnit],
+    explainer: ExplainerPlan,
+    simulator_keys: Sequence[str],
+    config: RunConfig,
+) -> Found:
     ids = [unit.unit_id for unit in units]
     bounds = {"unit_ids": ids, "low": min(ids), "high": max(ids)}
     rows = run.store.query("simulations_of_units", simulator_keys=list(simulator_keys), **bounds)
     keys = rows.column("simulation_key").to_pylist()
     values = matrix(rows.column("expected"), "float32") if keys else np.zeros((0, 0), dtype=np.float32)
-    failed = run.store.query("failures_of_units", stage="simulate", **bounds).to_pylist()
-    unexplained = run.store.query("failures_of_units", stage="explain", **bounds).to_pylist()
+    unexplained = failure_reasons(run, "explain", ids)
+    wanted = wanted_items(run, units, explainer, config)
     records = read_records(run, ids, ["valid", "calibration"])
     return Found(
         expected=dict(zip(keys, values, strict=True)),
-        failures={row["failure_key"]: row["reason"] for row in failed},
-        not_explained={row["unit_id"]: row["reason"] for row in unexplained},
+        failures=failure_reasons(run, "simulate", ids),
+        not_explained={item.unit.unit_id: unexplained[item.key] for item in wanted if item.key in unexplained},
         records={(unit_id, record.excerpt_id): record for unit_id, some in records.items() for record in some},
     )
 
@@ -80,7 +87,7 @@ def group_items(plan: Plan, units: Sequence[CapturedUnit], found: Found) -> list
             own = {key: items for key, items in together.items() if key[:2] == (unit.unit_id, source)}
             reason = unit.too_few or f"no explanation: {found.not_explained.get(unit.unit_id, 'not explained yet')}"
             if source == "shuffled" and plan.explanations.get(unit.unit_id):
-                reason = "no other explanation to put in its place"
+                reason = NOT_SIMULATED if len(plan.explanations) > 1 else "no other explanation to put in its place"
             if not own:
                 own = {(unit.unit_id, source, None): []}
             groups += [
@@ -201,7 +208,7 @@ def score(run: Run, explainer: ExplainerPlan, simulator: SimulatorPlan, config: 
             store_model(run.store, identity)
         run.watcher.begin("score", len(plan.units), "units")
         for units in chunks(plan.units, UNITS_PER_CHUNK):
-            found = read_found(run, units, keys)
+            found = read_found(run, units, explainer, keys, config)
             rows = [
                 row
                 for group in group_items(plan, units, found)

@@ -4,19 +4,28 @@ For every explained unit: its explanation on the valid records (and the calibrat
 the empty one, a token lookup table built on records that are not scored, and the token-linear prediction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
-from localexplain.keys import key_of
+from localexplain.errors import RunError
+from localexplain.keys import canonical_json, key_of
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.models import ExplainerPlan, SimulatorPlan, model_folder
-from localexplain.pipeline.reading import CapturedUnit, captured_units, known_keys, read_records, require_capture
+from localexplain.pipeline.reading import (
+    CapturedUnit,
+    KnownKeys,
+    captured_units,
+    forget_failures,
+    read_records,
+    require_capture,
+    tried_keys,
+)
 from localexplain.pipeline.run import Run, chunks, model_key, store_model, timed_stage
 from localexplain.score.controls import LookupTable, select_unscored, shuffle_explanations
 from localexplain.simulate.base import Simulator
@@ -54,6 +63,26 @@ class Item:
     simulator: Identity
 
 
+def as_stored(row: dict[str, Any]) -> Stored:
+    return Stored(key=row["explanation_key"], unit_id=row["unit_id"], sample=row["sample"], text=row["text"])
+
+
+def choose_stand_ins(stored: Sequence[Stored], paired: Mapping[str, Stored], seed: int) -> dict[str, Stored]:
+    """explanation key -> another unit's explanation, of the same sample, for those that are not among `paired`; none
+    where there is no other explanation."""
+    chosen: dict[str, Stored] = {}
+    for sample in sorted({item.sample for item in stored}):
+        group = [item for item in stored if item.sample == sample]
+        fresh = [item for item in group if item.key not in paired]
+        if len(fresh) > 1:
+            order = shuffle_explanations([item.text for item in fresh], seed)
+            chosen |= {item.key: fresh[place] for item, place in zip(fresh, order, strict=True)}
+        elif fresh and len(group) > 1:  # nobody else is without a stand-in: take one from all
+            others = [item for item in group if item.key != fresh[0].key]
+            chosen[fresh[0].key] = others[int(fresh[0].key, 16) % len(others)]
+    return chosen
+
+
 class Plan:
     """What the simulate stage will do, without any model loaded."""
 
@@ -64,44 +93,33 @@ class Plan:
         self.units = captured_units(run, config.explain.units, config)
         ids = [unit.unit_id for unit in self.units]
         rows = run.store.query("explanations_of", explainer_key=self.explainer_key, unit_ids=ids).to_pylist()
-        stored = [
-            Stored(key=row["explanation_key"], unit_id=row["unit_id"], sample=row["sample"], text=row["text"])
-            for row in rows
-            if row["sample"] < explainer.samples
-        ]
+        self.stored = [as_stored(row) for row in rows if row["sample"] < explainer.samples]
         self.explanations: dict[int, list[Stored]] = {}
-        for item in stored:
+        for item in self.stored:
             self.explanations.setdefault(item.unit_id, []).append(item)
-        shuffles = "shuffled" in config.simulate.controls
-        self.shuffled = self._shuffle(stored) if shuffles else {}
+        self.shuffled = self._read_stand_ins() if "shuffled" in config.simulate.controls else {}
 
-    def _shuffle(self, stored: Sequence[Stored]) -> dict[str, Stored]:
-        """explanation key -> the other unit's explanation that stands in for it. Pairs made before are kept."""
-        pairs: dict[str, Stored] = {}
-        simulator_key = model_key(self.simulator.identity)
-        for sample in sorted({item.sample for item in stored}):
-            group = [item for item in stored if item.sample == sample]
-            by_key = {item.key: item for item in group}
-            rows = self.run.store.query(
-                "shuffled_pairs", simulator_key=simulator_key, explainer_key=self.explainer_key, sample=sample
-            ).to_pylist()
-            before = {row["unit_id"]: by_key.get(row["explanation_key"]) for row in rows}
-            for item in group:
-                if (other := before.get(item.unit_id)) is not None:
-                    pairs[item.key] = other
-            fresh = [item for item in group if item.key not in pairs]
-            if len(fresh) == 1 and len(group) > 1:  # nobody else is without a pair: take one from all
-                others = [item for item in group if item.key != fresh[0].key]
-                pairs[fresh[0].key] = others[int(fresh[0].key, 16) % len(others)]
-            elif len(fresh) > 1:
-                order = shuffle_explanations([item.text for item in fresh], self.config.seed)
-                pairs |= {item.key: fresh[place] for item, place in zip(fresh, order, strict=True)}
-        return pairs
+    def _read_stand_ins(self) -> dict[str, Stored]:
+        """explanation key -> the other unit's explanation that stands in for it."""
+        rows = self.run.store.query("stand_ins", explainer_key=self.explainer_key).to_pylist()
+        return {row["stands_in_for"]: as_stored(row) for row in rows}
 
-    def missing(self, units: Sequence[CapturedUnit]) -> list[Item]:
-        """The simulations of these units that the store lacks, failed ones not counted as lacking."""
-        known = known_keys(self.run, "simulate", [unit.unit_id for unit in units if unit.too_few is None])
-        return [item for item in self.wanted(units) if item.key not in known]
+    def add_stand_ins(self) -> None:
+        """Gives every explanation that has none its stand-in, all stored together before any is simulated: a run that
+        goes on after a kill, or with more units, or with another simulator, keeps them."""
+        if "shuffled" not in self.config.simulate.controls:
+            return
+        chosen = choose_stand_ins(self.stored, self.shuffled, self.config.seed)
+        if chosen:
+            rows = [{"explanation_key": key, "other_key": other.key} for key, other in chosen.items()]
+            with self.run.store.transaction():
+                self.run.store.insert("stand_ins", pa.Table.from_pylist(rows))
+            self.shuffled |= chosen
+
+    def missing(self, units: Sequence[CapturedUnit], known: KnownKeys) -> list[Item]:
+        """The simulations of these units that the store lacks; what it has is what `known` says."""
+        found = known(self.run, "simulate", [unit.unit_id for unit in units if unit.too_few is None])
+        return [item for item in self.wanted(units) if item.key not in found]
 
     def wanted(self, units: Sequence[CapturedUnit]) -> list[Item]:
         """All simulations of these units, made or not; a unit with too few active excerpts has none."""
@@ -176,6 +194,14 @@ def predict_lookup(records: Records, items: Sequence[Item]) -> list[SimulateRepl
         unit_id: LookupTable.fit(select_unscored(records.by_unit[unit_id])) for unit_id in {i.unit_id for i in items}
     }
     return [answer(tables[item.unit_id].predict(records.of(item).token_ids)) for item in items]
+
+
+def check_subject(run: Run, subject: "Subject") -> None:
+    """Raises RunError when the run's records are from another model; its folder's name may be another."""
+    captured = run.store.sql("SELECT details FROM captures JOIN models USING (model_key)").column(0)[0].as_py()
+    if captured != canonical_json(dict(subject.identity.details)):
+        name = subject.identity.name
+        raise RunError(f"{run.folder}: {name} is not the subject that was captured; give that one with --subject")
 
 
 def predict_linear(subject: "Subject", records: Records, items: Sequence[Item]) -> list[SimulateReply]:
@@ -271,6 +297,7 @@ def simulate_items(
     lookups = predict_lookup(records, by_lookup) if by_lookup else []
     linears = predict_linear(subject(), records, by_linear) if by_linear else []
     with run.store.transaction():
+        forget_failures(run, [item.key for item in items])
         for identity in {item.simulator for item in items}:
             store_model(run.store, identity)
         if tasks:
@@ -279,12 +306,20 @@ def simulate_items(
         store_replies(run, by_linear, linears, "control")
 
 
-def simulate(run: Run, explainer: ExplainerPlan, simulator: SimulatorPlan, config: RunConfig) -> None:
+def simulate(
+    run: Run,
+    explainer: ExplainerPlan,
+    simulator: SimulatorPlan,
+    config: RunConfig,
+    known: KnownKeys = tried_keys,
+) -> None:
     """Makes the simulations that the store lacks; models are loaded only if there are any.
 
-    Raises RunError when the capture is not finished.
+    known  which items are not to be made: those tried before, or (made_keys) only those that did not fail
+    Raises RunError when the capture is not finished, or the subject is not the captured one.
     """
     plan = Plan(run, explainer, simulator, config)
+    plan.add_stand_ins()
 
     @lru_cache(maxsize=1)
     def loaded_simulator() -> Simulator:
@@ -294,13 +329,15 @@ def simulate(run: Run, explainer: ExplainerPlan, simulator: SimulatorPlan, confi
     def loaded_subject() -> "Subject":
         from localexplain.subject.model import load_subject
 
-        return load_subject(model_folder(config.subject), config.capture.dtype, config.capture.device)
+        subject = load_subject(model_folder(config.subject), config.capture.dtype, config.capture.device)
+        check_subject(run, subject)
+        return subject
 
     with timed_stage(run, "simulate", config) as work:
         run.watcher.begin("simulate", len(plan.units), "units")
         try:
             for units in chunks(plan.units, UNITS_PER_CHUNK):
-                if items := plan.missing(units):
+                if items := plan.missing(units, known):
                     simulate_items(run, items, loaded_simulator, loaded_subject)
                     work.n_items += len(items)
                 run.watcher.advance(len(units))

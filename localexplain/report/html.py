@@ -156,8 +156,8 @@ def score_lines(judgement: Judgement) -> tuple[ScoreLine, ...]:
 
 
 def is_of_series(judgement: Judgement, series: Series) -> bool:
-    explainer = judgement.explanation.explainer if judgement.explanation else series.explainer
-    return (judgement.simulator, judgement.mode, explainer) == (series.simulator, series.mode, series.explainer)
+    found = (judgement.explainer, judgement.simulator, judgement.mode)
+    return found == (series.explainer, series.simulator, series.mode)
 
 
 def make_card(store: Store, series: Series, ranked: RankedUnit, prefix: str) -> Card:

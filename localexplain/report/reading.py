@@ -40,12 +40,9 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """What one column of scores is of. `explainer` is None where no explanation at all could be made.
+    """What one column of scores is of; n_units have a score of an explanation, or a row that says why not."""
 
-    n_units  units that have a score of an explanation, or a row that says why not
-    """
-
-    explainer: Model | None
+    explainer: Model
     simulator: Model
     mode: str
     n_units: int
@@ -129,12 +126,12 @@ class RankedUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonCount:
-    """How many units lack a value of `source` over `selection` for one reason."""
+    """How many units lack a value of `source` for one reason, over each selection."""
 
     source: str
-    selection: str
     reason: str
-    n_units: int
+    top_and_random: int
+    random_only: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +142,7 @@ class SeriesReport:
     calibrated  the explanations' other metrics, by selection
     values      of all units whose explanation has a score
     best        highest first;  worst: lowest first;  random: neither of these, drawn by the seed, unscored ones too
-    reasons     why units have no correlation: the most frequent first within each source and selection
+    reasons     why units have no correlation: the most frequent first within each source
     """
 
     series: Series
@@ -177,7 +174,7 @@ def read_series(store: Store) -> tuple[Series, ...]:
     models = read_models(store)
     return tuple(
         Series(
-            explainer=models[row["explainer_key"]] if row["explainer_key"] else None,
+            explainer=models[row["explainer_key"]],
             simulator=models[row["simulator_key"]],
             mode=row["mode"],
             n_units=row["n_units"],
@@ -240,7 +237,7 @@ def read_scores(store: Store, series: Series, metric: str) -> pa.Table:
         metric=metric,
         simulator_key=series.simulator.key,
         mode=series.mode,
-        explainer_key=series.explainer.key if series.explainer else None,
+        explainer_key=series.explainer.key,
     )
 
 
@@ -291,14 +288,24 @@ def summarise_layers(scores: pa.Table, selection: str, seed: int) -> tuple[Layer
 
 
 def count_reasons(scores: pa.Table) -> tuple[ReasonCount, ...]:
-    """Why units have no value; the counts of a source and selection add up to its unscored units."""
-    missing = scores.filter(pc.is_valid(scores.column("reason"))).select(["source", "selection", "reason"]).to_pylist()
-    counted = Counter((row["source"], row["selection"], row["reason"]) for row in missing)
-    order = sorted(counted, key=lambda key: (SOURCES.index(key[0]), SELECTIONS.index(key[1]), -counted[key], key[2]))
-    return tuple(
-        ReasonCount(source=source, selection=selection, reason=reason, n_units=counted[source, selection, reason])
-        for source, selection, reason in order
-    )
+    """Why units have no value; the counts of a source over a selection add up to its unscored units there."""
+    missing = scores.filter(pc.is_valid(scores.column("reason"))).select(["source", "reason", "selection"]).to_pylist()
+    counted = Counter((row["source"], row["reason"], row["selection"]) for row in missing)
+    pairs = {(source, reason) for source, reason, _ in counted}
+    reasons = [
+        ReasonCount(
+            source=source,
+            reason=reason,
+            top_and_random=counted[source, reason, "top_and_random"],
+            random_only=counted[source, reason, "random_only"],
+        )
+        for source, reason in pairs
+    ]
+
+    def order(item: ReasonCount) -> tuple[int, int, str]:
+        return SOURCES.index(item.source), -(item.top_and_random + item.random_only), item.reason
+
+    return tuple(sorted(reasons, key=order))
 
 
 # which units are shown ------------------------------------------------------------------------------------------------
@@ -327,7 +334,7 @@ def read_ranked(store: Store, series: Series, rows: Sequence[dict[str, Any]]) ->
         return ()
     found = store.query(
         "report_first_texts",
-        explainer_key=series.explainer.key if series.explainer else None,
+        explainer_key=series.explainer.key,
         unit_ids=[row["unit_id"] for row in rows],
     ).to_pylist()
     by_id = {row["unit_id"]: row for row in found}

@@ -19,8 +19,6 @@ from localexplain.report.reading import (
 )
 from localexplain.report.shading import find_maximum, visible
 from localexplain.report.unit import Judgement, UnitReport, UnitScore, choose_records, judge, read_unit
-from localexplain.report.values import run_values as run_values
-from localexplain.report.values import unit_values as unit_values
 from localexplain.report.words import (
     METRIC_NAMES,
     NONE,
@@ -39,7 +37,7 @@ from localexplain.store.store import Store
 N_ENDS = 5  # best and worst units of a run
 N_TOP = 4
 N_RANDOM = 3
-MOST_REASONS = 8  # of one run; the rest is counted together
+MOST_REASONS = 12  # the rest is counted together
 
 
 def heading(text: str) -> Text:
@@ -138,15 +136,14 @@ def print_ranked(units: Sequence[RankedUnit], console: Console) -> None:
 
 
 def print_reasons(report: SeriesReport, console: Console) -> None:
-    table = columns("units", "source", "excerpts", "reason")
-    for place in (1, 2, 3):
-        table.columns[place].justify = "left"
-    table.columns[0].justify = "right"
+    table = columns("source", *SELECTION_NAMES.values(), "reason")
+    table.columns[3].justify = "left"
     for reason in report.reasons[:MOST_REASONS]:
-        excerpts = SELECTION_NAMES[reason.selection]
-        table.add_row(count(reason.n_units), reason.source, excerpts, Text(visible(reason.reason)))
+        n = (count(reason.top_and_random), count(reason.random_only))
+        table.add_row(reason.source, *n, Text(visible(reason.reason)))
     if rest := report.reasons[MOST_REASONS:]:
-        table.add_row(count(sum(reason.n_units for reason in rest)), "", "", f"{plural(len(rest), 'other line')}")
+        n = (count(sum(reason.top_and_random for reason in rest)), count(sum(reason.random_only for reason in rest)))
+        table.add_row("", *n, f"{plural(len(rest), 'other reason')}, see the report or --json")
     console.print(table)
 
 
@@ -162,7 +159,7 @@ def print_series(report: SeriesReport, console: Console) -> None:
         console.print(heading("Worst explained"))
         print_ranked(report.worst, console)
     if report.reasons:
-        console.print(heading("Unscored"))
+        console.print(heading("Why units are unscored"))
         print_reasons(report, console)
 
 
@@ -225,7 +222,7 @@ def print_explanations(report: UnitReport, console: Console) -> None:
             console.print(Text("not scored yet", style="dim"))
     for judgement in judgements:
         if judgement.explanation is None:
-            console.print(heading("No explanation"))
+            console.print(heading(f"No explanation ({judgement.explainer.name})"))
             console.print(judgement_table(judgement))
     if not report.explanations and not judgements:
         console.print(heading("Not explained in this run."))

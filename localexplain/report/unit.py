@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from localexplain.errors import RunError, UserError
 from localexplain.report.reading import CORRELATION, SOURCES, Model, read_models
@@ -28,8 +28,9 @@ class UnitExplanation:
 class UnitScore:
     """A score of the unit: exactly one of `value` and `reason` is None.
 
-    explanation_key  what was simulated: the unit's own explanation, for "shuffled" another unit's, else None
-    explainer_key    whose explanation that is, and `sample` which of its samples
+    explanation_key  what was simulated: the unit's own explanation, for "shuffled" another unit's; None for the other
+                     controls, and where there is no explanation
+    explainer        whose explanation that is, or would be, and `sample` which of its samples
     other_unit       for "shuffled": the unit whose explanation, `other_text`, stood in
     """
 
@@ -43,7 +44,7 @@ class UnitScore:
     n_tokens: int
     n_excerpts: int
     explanation_key: str | None
-    explainer_key: str | None
+    explainer: Model | None
     sample: int | None
     other_unit: str | None
     other_text: str | None
@@ -116,6 +117,7 @@ class Judgement:
     `explanation` is None for a unit that has none: its scores then say why."""
 
     explanation: UnitExplanation | None
+    explainer: Model
     simulator: Model
     mode: str
     scores: tuple[UnitScore, ...]
@@ -125,8 +127,8 @@ class Judgement:
 # finding it -----------------------------------------------------------------------------------------------------------
 
 
-def check_unit(text: str, captured: Sequence[dict[str, Any]], layer_sizes: Sequence[int]) -> None:
-    """Raises UserError, naming the range, for a unit that is not in the run.
+def refuse_unit(text: str, captured: Sequence[dict[str, Any]], layer_sizes: Sequence[int]) -> NoReturn:
+    """Raises UserError for a unit that is not in the run, naming the range that it is out of.
 
     captured     rows of report_unit_range
     layer_sizes  units of each layer of the subject, captured or not
@@ -150,23 +152,19 @@ def check_unit(text: str, captured: Sequence[dict[str, Any]], layer_sizes: Seque
         layers = ", ".join(str(row["layer"]) for row in captured if row["basis"] == unit.basis)
         raise UserError(f"{text}: not captured in this run, which holds layers {layers}")
     first, last, n = here[0]["first_index"], here[0]["last_index"], here[0]["n"]
-    if not first <= unit.index <= last or n < last - first + 1:
-        raise UserError(
-            f"{text}: not captured in this run, which holds {n} units of layer {unit.layer}, from {first} to {last}"
-        )
+    raise UserError(
+        f"{text}: not captured in this run, which holds {n} units of layer {unit.layer}, from {first} to {last}"
+    )
 
 
 def find_unit(store: Store, text: str) -> dict[str, Any]:
     """The row of `units`. Raises UserError, naming the range, when the run does not hold it."""
-    rows: list[dict[str, Any]] = store.query("report_unit", unit=text).to_pylist()
+    unit = parse_unit(text)  # "mlp.03:7" is mlp.3:7
+    rows: list[dict[str, Any]] = store.query("report_unit", unit=str(unit)).to_pylist()
     if not rows:
         captures = store.query("report_capture").to_pylist()
         sizes = captures[0]["layer_sizes"] if captures else []
-        captured = store.query("report_unit_range").to_pylist()
-        check_unit(text, captured, sizes)
-        unit = parse_unit(text)
-        assert unit is not None
-        rows = store.query("report_unit", unit=str(unit)).to_pylist()  # "mlp.03:7" is mlp.3:7
+        refuse_unit(text, store.query("report_unit_range").to_pylist(), sizes)
     return rows[0]
 
 
@@ -190,11 +188,10 @@ def read_explanations(store: Store, unit_id: int, models: dict[str, Model]) -> t
 
 def read_unit_scores(store: Store, unit_id: int, models: dict[str, Model]) -> tuple[UnitScore, ...]:
     """In the order of SOURCES."""
-    rows = store.query("report_unit_scores", unit_id=unit_id).to_pylist()
-    plain = [{key: value for key, value in row.items() if key != "simulator_key"} for row in rows]
-    scores = [
-        UnitScore(simulator=models[row["simulator_key"]], **fields) for row, fields in zip(rows, plain, strict=True)
-    ]
+    scores: list[UnitScore] = []
+    for row in store.query("report_unit_scores", unit_id=unit_id).to_pylist():
+        simulator, explainer_key = models[row.pop("simulator_key")], row.pop("explainer_key")
+        scores.append(UnitScore(simulator=simulator, explainer=models.get(explainer_key), **row))
     return tuple(sorted(scores, key=lambda score: SOURCES.index(score.source)))
 
 
@@ -252,21 +249,19 @@ def read_unit(store: Store, unit: str) -> UnitReport:
 # arranging it ---------------------------------------------------------------------------------------------------------
 
 
-def controls_of(report: UnitReport, simulator_key: str, mode: str, of: UnitExplanation | None) -> tuple[UnitScore, ...]:
-    """Correlations of the controls that belong beside an explanation: its simulator's empty and shuffled ones (the
-    explanation that stood in is of the same explainer and sample), and those without a language model."""
+def controls_of(report: UnitReport, like: UnitScore) -> tuple[UnitScore, ...]:
+    """Correlations of the controls that belong beside a score of an explanation: its simulator's empty and shuffled
+    ones (the explanation that stood in is of the same explainer and sample), and those without a language model."""
 
     def belongs(score: UnitScore) -> bool:
         if score.metric != CORRELATION or score.source == "explanation":
             return False
-        if score.source in ("lookup", "linear"):
-            return True
-        same_stand_in = (
-            of is None
-            or score.explanation_key is None
-            or ((score.explainer_key, score.sample) == (of.explainer.key, of.sample))
+        is_its = (
+            (score.simulator, score.mode) == (like.simulator, like.mode)
+            and score.explainer in (None, like.explainer)
+            and (score.sample is None or like.sample in (None, score.sample))
         )
-        return (score.simulator.key, score.mode) == (simulator_key, mode) and same_stand_in
+        return is_its or score.source in ("lookup", "linear")
 
     return tuple(score for score in report.scores if belongs(score))
 
@@ -275,19 +270,22 @@ def judge(report: UnitReport) -> tuple[Judgement, ...]:
     """One for each explanation and simulator that there are scores of, in the order of the explanations, then of those
     that could not be made."""
     by_key = {explanation.key: explanation for explanation in report.explanations}
-    groups: dict[tuple[str | None, str, str], list[UnitScore]] = {}
+    groups: dict[tuple[str | None, str | None, str, str], list[UnitScore]] = {}
     for score in report.scores:
-        if score.source == "explanation":
-            groups.setdefault((score.explanation_key, score.simulator.key, score.mode), []).append(score)
+        if score.explainer and score.source == "explanation":
+            about = (score.explanation_key, score.explainer.key, score.simulator.key, score.mode)
+            groups.setdefault(about, []).append(score)
     judgements = [
         Judgement(
-            explanation=by_key[about] if about else None,
+            explanation=by_key.get(scores[0].explanation_key or ""),
+            explainer=scores[0].explainer,
             simulator=scores[0].simulator,
-            mode=mode,
+            mode=scores[0].mode,
             scores=tuple(scores),
-            controls=controls_of(report, simulator_key, mode, by_key[about] if about else None),
+            controls=controls_of(report, scores[0]),
         )
-        for (about, simulator_key, mode), scores in groups.items()
+        for scores in groups.values()
+        if scores[0].explainer
     ]
     last = len(report.explanations) + 1
     return tuple(sorted(judgements, key=lambda item: item.explanation.number if item.explanation else last))

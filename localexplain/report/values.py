@@ -13,7 +13,7 @@ from localexplain.store.store import Store
 def plain(value: Any) -> Any:
     """Dataclasses as dictionaries, tuples as lists, models with their details as one dictionary, times as ISO text."""
     if isinstance(value, Model):
-        return {"kind": value.kind, "name": value.name, "details": dict(value.details)}
+        return {"key": value.key, "kind": value.kind, "name": value.name, "details": dict(value.details)}
     if is_dataclass(value) and not isinstance(value, type):
         return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, dict):

@@ -81,8 +81,7 @@ def plural(n: int, noun: str) -> str:
 
 def series_title(series: Series) -> str:
     """Who explained, who simulated, and how."""
-    explainer = series.explainer.name if series.explainer else "no explainer"
-    return f"explained by {explainer}, simulated by {series.simulator.name} (mode {series.mode})"
+    return f"explained by {series.explainer.name}, simulated by {series.simulator.name} (mode {series.mode})"
 
 
 def score_or_reason(score: UnitScore | None) -> str:

@@ -29,6 +29,8 @@ from localexplain.subject.topk import MomentTree, TopExcerpts
 STATE_TENSORS = ("random", "random_seen", "positive", "active", "highest", "lowest")
 TOP_TENSORS = ("values", "excerpts", "slots", "payload")
 FLOAT16_LARGEST = 65504.0  # maxima are clipped to it: they are only ranked
+# What reading a damaged file of torch ends in: a zip cut short (OSError), no zip, a zip of something else (the others).
+DAMAGE_ERRORS = (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError)
 CACHE_VALUES = 1 << 17  # float32 values reduced together on a CPU: 0.5 MB, and as much again for their squares
 
 
@@ -331,14 +333,15 @@ def load_state(path: Path, device: torch.device) -> CaptureState:
     """Reads what `save_state` wrote. Raises RunError when it is damaged."""
     try:
         plain = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        layers: list[LayerState] = []
+        for item in plain["layers"]:
+            nodes = {key: sums.numpy() for key, sums in item.pop("moments").items()}
+            layers.append(LayerState(**(item | {"top": TopExcerpts(**item["top"]), "moments": MomentTree(nodes)})))
+        state = CaptureState(layers, [tuple(pair) for pair in plain["seen"]])
+    except DAMAGE_ERRORS as error:
         raise RunError(f"{path}: the saved state of the capture is damaged; delete it to capture again") from error
-    layers: list[LayerState] = []
-    for item in plain["layers"]:
-        nodes = {key: sums.numpy() for key, sums in item.pop("moments").items()}
-        layers.append(LayerState(**(item | {"top": TopExcerpts(**item["top"]), "moments": MomentTree(nodes)})))
     move_state(layers, device)
-    return CaptureState(layers, [tuple(pair) for pair in plain["seen"]])
+    return state
 
 
 # replay --------------------------------------------------------------------------------------------------------------

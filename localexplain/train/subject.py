@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
-from localexplain.errors import CorpusError, UserError
+from localexplain.errors import ConfigError, CorpusError, UserError
 from localexplain.subject.corpus import Document, hash_tokens, read_documents
 
 END_OF_TEXT = "<|endoftext|>"  # id 0: separates blocks, and is the beginning-of-sequence token
+SMALLEST_VOCABULARY = 257  # all bytes and END_OF_TEXT
+LARGEST_VOCABULARY = 1 << 16  # token streams are held in 16 bits
 BLOCK_CHARACTERS = 20_000  # a held-out block is a run of lines about this long, so that it is no neighbour's echo
+CARD_FILE = "card.json"
 EVALUATE_WINDOWS = 512  # held-out windows the final loss is measured on, at most
 
 
@@ -46,6 +49,22 @@ class SubjectTraining:
     held_out_fraction: float = 0.02
     checkpoint_steps: int = 250
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "context_tokens", "batch_windows", "train_tokens", "checkpoint_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name in ("learning_rate", "warmup_steps", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
+        if not SMALLEST_VOCABULARY <= self.vocabulary <= LARGEST_VOCABULARY:
+            raise ConfigError(
+                f"vocabulary = {self.vocabulary}: must be from {SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY}"
+            )
+        if not 0 < self.held_out_fraction < 1:
+            raise ConfigError(f"held_out_fraction = {self.held_out_fraction}: must be above 0 and below 1")
+        if self.width % self.heads:
+            raise ConfigError(f"width = {self.width}: must be a multiple of heads = {self.heads}")
 
 
 # data ----------------------------------------------------------------------------------------------------------------
@@ -161,12 +180,41 @@ def learning_rate_at(step: int, n_steps: int, settings: SubjectTraining) -> floa
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """Writes beside the target and renames, so that a kill leaves the old checkpoint or the new one."""
+    """Writes beside the target and renames, so that a kill leaves the old checkpoint or the new one. Raises OSError."""
     import torch
 
     scratch = path.with_suffix(".partial")
-    torch.save(state, scratch)
+    try:
+        with scratch.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch puts its own over the system's
+        if not isinstance(cause := error.__context__, OSError):
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
     os.replace(scratch, path)
+
+
+def describe_settings(settings: SubjectTraining) -> dict[str, Any]:
+    """The settings as the card says them: of the two folders the names alone."""
+    return asdict(settings) | {"texts": Path(settings.texts).name, "out": Path(settings.out).name}
+
+
+def finished_card(settings: SubjectTraining) -> dict[str, Any] | None:
+    """The card of the model that OUT holds already, or None. Raises UserError when its settings are others."""
+    path = Path(settings.out) / CARD_FILE
+    if not path.exists():
+        return None
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if card.get("settings") != describe_settings(settings):
+        raise UserError(f"{settings.out}: holds a model trained with other settings; use another folder")
+    return card
+
+
+def write_card(card: dict[str, Any], out: Path) -> None:
+    """Writes the card whole or not at all: it is what says that the model is finished."""
+    scratch = out / "card.partial"
+    scratch.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    os.replace(scratch, out / CARD_FILE)
 
 
 def held_out_windows(
@@ -230,12 +278,19 @@ def train_subject(settings: SubjectTraining, report: Callable[[str], None] = pri
     """Trains, or goes on training, and writes the model folder; returns what the card says.
 
     The folder holds config.json, model.safetensors in float16, the tokenizer and card.json. Checkpoints lie in
-    `OUT/checkpoint.pt` until the end. Raises UserError when OUT was begun with other settings.
+    `OUT/checkpoint.pt` until the end; a finished folder is left as it is. Raises UserError when OUT was begun or
+    finished with other settings, CorpusError for texts that are too short.
     """
+    if (found := finished_card(settings)) is not None:
+        report(f"{settings.out}: trained already")
+        return found
     import torch
 
     out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made a folder ({error.strerror}); give another path") from error
     checkpoint = out / "checkpoint.pt"
     device = "cuda" if torch.cuda.is_available() else "cpu"
     documents = read_documents(Path(settings.texts), settings.text_field)
@@ -299,8 +354,8 @@ def train_subject(settings: SubjectTraining, report: Callable[[str], None] = pri
         "held_out_tokens": int(windows[:, 1:].size),
         "held_out_loss_nats": mean_loss_nats(half.float(), windows, device),
         **ngram_losses_nats(stream, windows, settings.vocabulary),
-        "settings": asdict(settings) | {"texts": Path(settings.texts).name, "out": out.name},
+        "settings": describe_settings(settings),
     }
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_card(card, out)
     checkpoint.unlink(missing_ok=True)
     return card

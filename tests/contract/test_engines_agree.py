@@ -80,7 +80,6 @@ def test_label_logprobs_agree(plain: TransformersEngine, fast: VllmEngine) -> No
         assert one.logprobs is not None
         assert other.logprobs is not None
         gaps.append(float(np.abs(one.logprobs - other.logprobs).max()))
-    print("GAP", gaps)
     assert max(gaps) <= LOGPROB_TOLERANCE
 
 
@@ -115,10 +114,9 @@ def test_expected_values_agree(plain: TransformersEngine, fast: VllmEngine, few_
     config = SimulateConfig(mode="expected", few_shot=few_shot)
     one, other = (ExpectedSimulator(engine, config).simulate(tasks()) for engine in (plain, fast))
     gap = np.abs(expected_of(one) - expected_of(other)).max()
-    print("EGAP", gap)
     assert gap <= EXPECTED_TOLERANCE
     assert expected_of(one).std() > 0.1
-    assert {reply.counts.prompt > 1000 for reply in one} == {few_shot == 1}  # the example is in the prompt
+    assert {reply.counts.prompt > 600 for reply in one} == {few_shot == 1}  # the example is in the prompt
     masses = [(left.label_mass, right.label_mass) for left, right in zip(one, other, strict=True)]
     for left, right in masses:
         assert left == pytest.approx(right, rel=1e-3)

@@ -61,7 +61,7 @@ def test_a_script_can_fail_one_request() -> None:
     def read_or_fail(prefix: str, before: str, cell: int) -> tuple[float, ...]:
         if cell == 2:
             raise EngineError("no such cell")
-        return level(cell)
+        return level(float(cell))
 
     engine = ScriptedEngine(generate=write_or_fail, label_logprobs=read_or_fail)
     replies = engine.generate([ask(engine, "sun"), ask(engine, "rain"), ask(engine, "wind")])

@@ -37,6 +37,8 @@ class TestSlidingWindow(EngineContract):
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-        engine = TransformersEngine.load(write_tiny_engine(tmp_path_factory.mktemp("gemma") / "g", "gemma3"), device="cpu")
+        engine = TransformersEngine.load(
+            write_tiny_engine(tmp_path_factory.mktemp("gemma") / "g", "gemma3"), device="cpu"
+        )
         yield engine
         engine.close()

@@ -32,7 +32,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 
 def test_the_filter_kills_whoever_makes_a_socket() -> None:
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], check=True)"
+    code = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], check=True)"
+    )
     alone = subprocess.run([*NO_SOCKETS, sys.executable, "-c", "import socket; socket.socket()"], check=False)
     child = subprocess.run([*NO_SOCKETS, sys.executable, "-c", code], capture_output=True, text=True, check=False)
     harmless = subprocess.run([*NO_SOCKETS, sys.executable, "-c", "print(1)"], capture_output=True, check=False)
@@ -132,7 +134,9 @@ def test_explainer_saw_only_train_records(demo: tuple[Path, dict[str, Any]]) -> 
 
 def test_show_sql_and_report_read_it(demo: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder = demo[0]
-    best = json.loads(run("sql", str(folder), "SELECT * FROM explained ORDER BY score DESC NULLS LAST LIMIT 1", "--json").stdout)
+    best = json.loads(
+        run("sql", str(folder), "SELECT * FROM explained ORDER BY score DESC NULLS LAST LIMIT 1", "--json").stdout
+    )
     unit, explanation = best[0]["unit"], best[0]["explanation"]
     shown = run("show", str(folder), unit).stdout
     assert unit in shown

@@ -58,7 +58,7 @@ def test_expected_values_lie_on_the_scale_and_vary(expected: dict[str, Any], run
         rows = run.sql("SELECT * FROM simulations WHERE mode = 'expected'").to_pylist()
         texts = run.sql("SELECT text, prompt, generated_tokens FROM explanations").to_pylist()
     # the explanation, another one and the empty one on 10 valid records
-    assert len(rows) == len(texts) * 30 - 0
+    assert len(rows) == len(texts) * 30
     assert all(0 <= value <= 10 for row in rows for value in row["expected"])
     assert all(len(set(row["expected"])) > 10 for row in rows)
     assert all(0 < row["label_mass"] <= 1 for row in rows)
@@ -89,7 +89,9 @@ def test_grid_writes_one_integer_a_token(grid: dict[str, Any], run_folder: Path)
     assert all("tokens" in failure["reason"] for failure in failed)
 
 
-def test_modes_share_explanations_and_never_a_score(grid: dict[str, Any], expected: dict[str, Any], run_folder: Path) -> None:
+def test_modes_share_explanations_and_never_a_score(
+    grid: dict[str, Any], expected: dict[str, Any], run_folder: Path
+) -> None:
     with api.open_run(run_folder) as run:
         mixed = run.sql(
             "SELECT simulator_key FROM scores WHERE source IN ('explanation', 'shuffled', 'empty') "
@@ -126,14 +128,15 @@ def test_repeating_loads_no_model_and_changes_nothing(
 
 
 def test_too_short_a_context_is_a_row_for_each_item(engine_folder: Path, tmp_path: Path) -> None:
-    """Explaining fails for every unit; the run ends well, with the reason in the rows and the units counted."""
+    """Explaining fails for every unit, and so do the ten simulations of the empty explanation of each; the run ends
+    well, with the reason in the rows and the units counted."""
     short = write_tiny_engine(tmp_path / "short")
     edit_json(short / "config.json", max_position_embeddings=64)
     summary = api.run(tmp_path / "run", config(short, "expected"))
-    assert summary["failures"] == UNITS
+    assert summary["failures"] == UNITS + UNITS * 10
     assert summary["scores"]["top_and_random"]["unscored"] == UNITS
     with api.open_run(tmp_path / "run") as run:
-        reasons = run.sql("SELECT DISTINCT reason FROM failures").to_pylist()
+        reasons = run.sql("SELECT DISTINCT reason FROM failures WHERE stage = 'explain'").to_pylist()
         scores = run.sql("SELECT DISTINCT reason FROM scores WHERE source = 'explanation'").to_pylist()
     assert len(reasons) == len(scores) == 1
     assert "64 tokens" in reasons[0]["reason"]

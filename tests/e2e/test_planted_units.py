@@ -23,7 +23,20 @@ from localexplain.pipeline.config import ExplainStage, RunConfig
 from localexplain.subject.capture_config import CaptureConfig
 from localexplain.subject.corpus import CorpusConfig
 
-WORDS = ("river", "copper", "violin", "stone", "letter", "garden", "winter", "engine", "mirror", "harbour", "candle", "field")
+WORDS = (
+    "river",
+    "copper",
+    "violin",
+    "stone",
+    "letter",
+    "garden",
+    "winter",
+    "engine",
+    "mirror",
+    "harbour",
+    "candle",
+    "field",
+)
 WIDTH = 64
 EXCERPTS = 200
 PLANTED = {0: ("Ġriver",), 1: ("Ġcopper", "Ġviolin"), 2: (), 3: (".",)}
@@ -38,7 +51,14 @@ def write_planted_subject(folder: Path) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>").save_pretrained(folder)
     config = GPT2Config(
-        vocab_size=len(pieces), n_positions=64, n_embd=WIDTH, n_layer=1, n_head=2, n_inner=len(PLANTED), bos_token_id=0, eos_token_id=0
+        vocab_size=len(pieces),
+        n_positions=64,
+        n_embd=WIDTH,
+        n_layer=1,
+        n_head=2,
+        n_inner=len(PLANTED),
+        bos_token_id=0,
+        eos_token_id=0,
     )
     model = GPT2LMHeadModel(config)
     block = model.transformer.h[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -206,6 +206,7 @@ def test_the_assistant_s_start_stands_last(template: str) -> None:
 
 
 @given(pieces=st.lists(st.sampled_from(["a", "\n", " ", "<", ">", "\ue000", "\ue001", "0", *SPECIALS]), max_size=12))
+@example(pieces=["\ue000", "0", "\ue001"])
 @settings(max_examples=200, deadline=None)
 def test_no_content_can_write_a_special_token(pieces: list[str]) -> None:
     tokenizer, content = shared(), "".join(pieces)

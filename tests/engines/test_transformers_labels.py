@@ -18,10 +18,10 @@ from transformers import AutoModelForCausalLM
 
 from localexplain.engines.base import LabelReply, LabelRequest
 from localexplain.engines.forward import Head, align_right, common_prefix
-from localexplain.engines.proof import own_logprobs
+from localexplain.engines.proof import mean_gap, own_logprobs, proof_requests
 from localexplain.engines.transformers import TransformersEngine, cut_batches
 from localexplain.errors import EngineError, UserError
-from localexplain.types import sum_counts
+from localexplain.types import TokenCounts, sum_counts
 from tests.tiny_models import FAMILIES, SLIDING_WINDOW, edit_json, write_tiny_engine
 
 TOLERANCE = 1e-4  # nats, float32
@@ -118,6 +118,23 @@ def test_what_requests_share_is_computed_once(qwen: TransformersEngine) -> None:
     assert counts.generated == 0
 
 
+def test_tails_of_a_like_length_are_put_together(folders: Callable[[str], Path]) -> None:
+    engine = TransformersEngine.load(folders("qwen3"), device="cpu", batch_requests=2)
+    requests = [replace(request, positions=(len(request.tail) - 1,)) for request in some_requests()[::4]]
+    assert [len(request.tail) for request in requests] == [40, 17, 50]
+    # asked for as 50, 17, 40; run as 17 and 40, two rows of 40, and then 50; the shortest pays for the prefix of 39
+    counts = [reply.counts.computed for reply in engine.label_logprobs(requests[::-1])]
+    assert counts == [50, 39 + 40, 40]
+
+
+def test_batch_tokens_bounds_what_a_batch_holds(folders: Callable[[str], Path]) -> None:
+    engine = TransformersEngine.load(folders("qwen3"), device="cpu", batch_tokens=157)
+    requests = [replace(request, positions=(len(request.tail) - 1,)) for request in some_requests()[::4]]
+    # two rows of 39 + 40 places would hold 158: each of the tails of 40, 17, 50 is run alone, without padding
+    counts = [reply.counts.computed for reply in engine.label_logprobs(requests)]
+    assert counts == [40, 39 + 17, 50]
+
+
 def test_tokens_behind_the_last_position_are_not_run(qwen: TransformersEngine) -> None:
     request = replace(some_requests()[0], positions=(0, 9))
     (reply,) = qwen.label_logprobs([request])
@@ -205,6 +222,31 @@ def test_the_softcap_of_gemma_is_proven(tmp_path: Path) -> None:
     assert worst(engine.label_logprobs([request]), [truth]) < TOLERANCE
     own.config.final_logit_softcapping = None
     assert np.abs(own_logprobs(own, request) - truth).max() > 0.1
+
+
+@pytest.mark.parametrize(("family", "key"), [("cohere", "logit_scale"), ("granite", "logits_scaling")])
+def test_logits_that_are_scaled_are_read_so(family: str, key: str, tmp_path: Path) -> None:
+    folder = write_tiny_engine(tmp_path / family, family)
+    engine = TransformersEngine.load(folder, device="cpu")
+    own = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    request = some_requests()[0]
+    truth = own_logprobs(own, request)
+    assert worst(engine.label_logprobs([request]), [truth]) < TOLERANCE
+    edit_json(folder / "config.json", **{key: 1.0})
+    unscaled = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    assert np.abs(own_logprobs(unscaled, request) - truth).max() > 0.1
+
+
+def test_the_proof_s_gap_is_a_mean_over_positions_and_labels(folders: Callable[[str], Path]) -> None:
+    own = AutoModelForCausalLM.from_pretrained(folders("llama"), dtype=torch.float32).eval()
+    requests = proof_requests(range(3, 430), 512)
+    replies = [LabelReply(logprobs=own_logprobs(own, request), counts=TokenCounts()) for request in requests]
+    assert mean_gap(own, requests, replies) == 0
+    assert replies[1].logprobs is not None
+    replies[1].logprobs[5] += 2.0  # one of the 8 positions of the second request, all labels: 2 / 8
+    assert mean_gap(own, requests, replies) == pytest.approx(0.25)
+    replies[2] = LabelReply(logprobs=None, counts=TokenCounts(), error="no")
+    assert mean_gap(own, requests, replies) == math.inf
 
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:

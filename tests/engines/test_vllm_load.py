@@ -12,6 +12,7 @@ import torch
 from localexplain.engines.base import GenerateRequest, Sampling
 from localexplain.engines.vllm import VllmEngine
 from localexplain.errors import EngineError, UserError
+from tests import tiny_models
 from tests.tiny_models import edit_json, write_tiny_engine
 
 pytestmark = pytest.mark.vllm
@@ -82,13 +83,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         VllmEngine.load(broken)
 
 
-def test_a_model_that_vllm_cannot_run_is_refused_at_load(tmp_path: Path) -> None:
+def test_a_model_that_vllm_cannot_run_is_refused_at_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
         pytest.skip("a GPU runs heads of 16")
-    narrow = write_tiny_engine(tmp_path / "narrow", "llama")  # 4 heads of 32, and the same weights as 8 of 16
-    edit_json(narrow / "config.json", num_attention_heads=8, num_key_value_heads=4, head_dim=16)
+    monkeypatch.setitem(tiny_models.GROUPED, "head_dim", 16)
+    narrow = write_tiny_engine(tmp_path / "narrow")
     with pytest.raises(EngineError, match=r"^narrow: vLLM stopped working \([^\n]*head_dim=16[^\n]*\)$"):
         VllmEngine.load(narrow)
 

@@ -100,7 +100,14 @@ def test_a_folder_is_read_in_name_order_at_any_depth(tmp_path):
     write_parquet(tmp_path / "b" / "p.parquet", {"text": ["p0"]})
     (tmp_path / "notes.md").write_text("not a corpus file")
     (tmp_path / "folder.txt").mkdir()
-    wanted = {"a.txt": "a", "b/deep/x.txt": "x", "b/l.jsonl:0": "l0", "b/l.jsonl:1": "l1", "b/p.parquet:0": "p0", "c.txt": "c"}
+    wanted = {
+        "a.txt": "a",
+        "b/deep/x.txt": "x",
+        "b/l.jsonl:0": "l0",
+        "b/l.jsonl:1": "l1",
+        "b/p.parquet:0": "p0",
+        "c.txt": "c",
+    }
     assert texts_of(tmp_path) == wanted
     assert list(texts_of(tmp_path)) == list(wanted)
     assert [file.name for file in corpus_files(tmp_path)] == ["a.txt", "x.txt", "l.jsonl", "p.parquet", "c.txt"]
@@ -141,9 +148,9 @@ def test_several_fields_and_lists_are_put_on_lines_of_their_own(tmp_path):
 
 def test_join_fields_by_hand():
     assert join_fields({"a": "x", "b": ["y", "z"]}, "b,a", "here") == "y\nz\nx"
-    with pytest.raises(CorpusError, match="^here: no field 'c'; it holds a, b: name one with corpus.text_field$"):
+    with pytest.raises(CorpusError, match=r"^here: no field 'c'; it holds a, b: name one with corpus.text_field$"):
         join_fields({"b": "y", "a": "x"}, "c", "here")
-    with pytest.raises(CorpusError, match="^here: no field 'c'; it holds nothing"):
+    with pytest.raises(CorpusError, match=r"^here: no field 'c'; it holds nothing"):
         join_fields({}, "c", "here")
 
 
@@ -243,7 +250,9 @@ def scratched_footer(data):
     return data[:-200] + b"\x55" * 100 + data[-100:]
 
 
-@pytest.mark.parametrize("damage", [cut, hole, scratched_page, scratched_footer, lambda data: b"", lambda data: b"PAR1" * 9])
+@pytest.mark.parametrize(
+    "damage", [cut, hole, scratched_page, scratched_footer, lambda data: b"", lambda data: b"PAR1" * 9]
+)
 def test_a_damaged_parquet_file(tmp_path, damage):
     # The old fault: damage that leaves the end of the file whole came up as a bare OSError.
     file = write_parquet(tmp_path / "a.parquet", {"text": [f"hello {n}" for n in range(1000)]})
@@ -353,7 +362,10 @@ def test_offsets_are_right_with_a_real_tokenizer():
     def encode(text):
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    texts = [" ".join(f"The ferry {m} number {n} leaves the harbour at {n}:{n}, naïve." for n in range(m)) for m in (9, 2, 20)]
+    texts = [
+        " ".join(f"The ferry {m} number {n} leaves the harbour at {n}:{n}, naïve." for n in range(m))
+        for m in (9, 2, 20)
+    ]
     pool = cut_excerpts(documents_of(*texts), encode, length_tokens=16)
     assert set(pool.document.tolist()) == {0, 1, 2}
     for row, document, offset in zip(pool.token_ids, pool.document, pool.offset, strict=True):
@@ -362,7 +374,7 @@ def test_offsets_are_right_with_a_real_tokenizer():
 
 def test_an_empty_corpus(tmp_path):
     (tmp_path / "a.txt").write_text("\n")
-    with pytest.raises(CorpusError, match="^the corpus is empty: no file in it holds any text$"):
+    with pytest.raises(CorpusError, match=r"^the corpus is empty: no file in it holds any text$"):
         cut_excerpts(read_documents(tmp_path), characters)
 
 

@@ -141,7 +141,10 @@ def lose_a_shard(folder):
 
 DAMAGE = {
     "weights cut short": (cut_short, r"\(llama\) cannot be loaded: Error while deserializing"),
-    "weights garbage": (lambda folder: (folder / "model.safetensors").write_bytes(b"no weights" * 99), "cannot be loaded"),
+    "weights garbage": (
+        lambda folder: (folder / "model.safetensors").write_bytes(b"no weights" * 99),
+        "cannot be loaded",
+    ),
     "a shard missing": (lose_a_shard, "model-00002-of-00002.safetensors"),
     # The old fault: transformers draws such a weight at random, and the run would go on with it.
     "a weight missing": (
@@ -160,7 +163,10 @@ DAMAGE = {
     ),
     "no architecture": (lambda folder: (folder / "config.json").write_text("{}"), "of no stated type"),
     "an encoder and decoder": (lambda folder: edit_json(folder / "config.json", model_type="t5"), r"\(t5\)"),
-    "a setting of the wrong type": (lambda folder: edit_json(folder / "config.json", hidden_size="wide"), "hidden_size"),
+    "a setting of the wrong type": (
+        lambda folder: edit_json(folder / "config.json", hidden_size="wide"),
+        "hidden_size",
+    ),
     "tokenizer not JSON": (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer.json cannot be read"),
     "tokenizer empty": (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer.json cannot be read"),
     # tokenizers raises a bare Exception for this one
@@ -211,9 +217,9 @@ def test_a_float16_overflow_is_refused(tmp_path):
 def test_devices():
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(ConfigError, match='capture.device = "abacus": no such device'):
+    with pytest.raises(ConfigError, match=r'capture.device = "abacus": no such device'):
         pick_device("abacus")
-    with pytest.raises(ConfigError, match='capture.device = "cuda:99": no such device'):
+    with pytest.raises(ConfigError, match=r'capture.device = "cuda:99": no such device'):
         pick_device("cuda:99")
 
 
@@ -242,7 +248,9 @@ def test_the_tokenizer_is_the_one_in_tokenizer_json(folders, tmp_path, named):
     (folder / "tokenizer_config.json").unlink()
     if named:
         (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": named}))
-    wanted = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("Score\t10 and  2010\n\n日本", add_special_tokens=False)
+    wanted = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(
+        "Score\t10 and  2010\n\n日本", add_special_tokens=False
+    )
     assert encode_text(load_subject(folder), "Score\t10 and  2010\n\n日本") == wanted.ids
 
 
@@ -291,7 +299,7 @@ def test_always_needs_a_bos(folders, tmp_path):
     subject = without_a_named_bos(folders["gpt2"], tmp_path / "gpt2", bos_token_id=None)
     assert bos_token(subject, "auto") is None
     assert bos_token(subject, "never") is None
-    with pytest.raises(UserError, match='corpus.bos is "always"'):
+    with pytest.raises(UserError, match=r'corpus.bos is "always"'):
         bos_token(subject, "always")
 
 

@@ -132,7 +132,9 @@ def test_zeroing_a_unit_takes_its_write_away(family, units):
     for site in subject.sites:
         assert site.n_units == units
         seen = {}
-        handle = site.projection.register_forward_hook(lambda module, args, out, seen=seen: seen.update(a=args[0], y=out))
+        handle = site.projection.register_forward_hook(
+            lambda module, args, out, seen=seen: seen.update(a=args[0], y=out)
+        )
         run_tokens(subject, TOKENS, None)
         handle.remove()
         unit = 7 + site.layer
@@ -261,7 +263,7 @@ def test_an_mlp_without_a_known_first_projection_is_refused_by_layer():
     mlp = model.base_model.layers[1].mlp
     mlp.gate_up_proj = nn.Linear(WIDTH, 2 * UNITS)
     del mlp.gate_proj, mlp.up_proj
-    with pytest.raises(SubjectError, match="LlamaModel refused at layer 1: no mlp.up_proj or mlp.gate_proj"):
+    with pytest.raises(SubjectError, match=r"LlamaModel refused at layer 1: no mlp.up_proj or mlp.gate_proj"):
         subject_of(model)
 
 

@@ -14,7 +14,7 @@ TEXTS = token_texts(BYTE_LEVEL)
 
 
 def bytes_of(text):
-    """The bytes that a token's text stands for, "\\xNN" read as one byte; for texts without a backslash of their own."""
+    """The bytes that a token's text stands for, "\\xNN" read as one; for texts without a backslash of their own."""
     parts = re.split(r"\\x([0-9a-f]{2})", text)
     return b"".join(bytes.fromhex(part) if place % 2 else part.encode() for place, part in enumerate(parts))
 
@@ -89,7 +89,9 @@ def test_special_tokens_are_shown_as_written():
 def sentencepiece_style(*more):
     """A BPE as Gemma and Llama 2 have it: "▁" for a space, a token for each byte, whole characters besides."""
     pieces = ["<unk>", "<bos>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "é", "a", "▁a", *more]
-    backend = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, [("▁", "a")], unk_token="<unk>", byte_fallback=True))
+    backend = Tokenizer(
+        models.BPE({p: i for i, p in enumerate(pieces)}, [("▁", "a")], unk_token="<unk>", byte_fallback=True)
+    )
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<bos>")

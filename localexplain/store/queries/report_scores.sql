@@ -1,19 +1,12 @@
 -- One row for each unit, source and selection of a series: the mean over samples, or why there is none.
--- A row without an explanation is one that could not be made, by whichever explainer; controls are those of the
--- series' units, and the ones without a language model serve every series.
+-- Controls are those of the series' units; the ones without a language model serve every series.
 WITH chosen AS (
     SELECT scores.unit_id, source, selection, value, reason, coalesce(sample, 0) AS sample
     FROM scores
     LEFT JOIN explanations USING (explanation_key)
     WHERE metric = $metric
-        AND (
-            source IN ('lookup', 'linear')
-            OR (
-                simulator_key = $simulator_key
-                AND mode = $mode
-                AND (explanation_key IS NULL OR explainer_key = $explainer_key)
-            )
-        )
+        AND coalesce(scores.explainer_key, $explainer_key) = $explainer_key
+        AND (source IN ('lookup', 'linear') OR (simulator_key = $simulator_key AND mode = $mode))
 )
 SELECT
     unit_id, layer, source, selection, avg(value) AS value,

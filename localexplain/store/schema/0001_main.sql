@@ -86,6 +86,12 @@ CREATE TABLE explanations (
     generated_tokens BIGINT NOT NULL
 );
 
+CREATE TABLE stand_ins (                    -- the shuffled control: which other unit's explanation stands in for one
+    explanation_key VARCHAR PRIMARY KEY REFERENCES explanations (explanation_key),
+    other_key VARCHAR NOT NULL REFERENCES explanations (explanation_key),
+    CHECK (other_key <> explanation_key)
+);
+
 CREATE TABLE simulations (
     simulation_key VARCHAR PRIMARY KEY,
     unit_id INTEGER NOT NULL REFERENCES units (unit_id),

@@ -5,8 +5,4 @@ WHERE $stage = 'explain' AND unit_id BETWEEN $low AND $high AND list_contains($u
 UNION ALL
 SELECT simulation_key
 FROM simulations
-WHERE $stage = 'simulate' AND unit_id BETWEEN $low AND $high AND list_contains($unit_ids, unit_id)
-UNION ALL
-SELECT failure_key
-FROM failures
-WHERE stage = $stage AND unit_id BETWEEN $low AND $high AND list_contains($unit_ids, unit_id);
+WHERE $stage = 'simulate' AND unit_id BETWEEN $low AND $high AND list_contains($unit_ids, unit_id);
