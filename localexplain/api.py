@@ -37,6 +37,7 @@ TABLES = (
     "units",
     "records",
     "explanations",
+    "stand_ins",
     "simulations",
     "scores",
     "failures",

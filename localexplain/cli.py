@@ -44,6 +44,7 @@ OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # torch warns about machines without NUMA
     "TOKENIZERS_PARALLELISM": "false",  # its threads and a later fork do not go together, and it warns about it
 }
 

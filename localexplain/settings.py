@@ -25,7 +25,8 @@ def describe_fault(error: ValidationError) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "dataclass_type":
         return f"configuration key {key!r} must be a table of keys; see docs/configuration.md"
-    return f"configuration key {key!r}: {fault['msg'].lower()}, not {fault.get('input')!r}"
+    what = fault["msg"][:1].lower() + fault["msg"][1:]  # the choices it may name stay as they are written
+    return f"configuration key {key!r}: {what}, not {fault.get('input')!r}"
 
 
 def check_plain(value: Any, key: str) -> None:

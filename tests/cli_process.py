@@ -27,7 +27,7 @@ LONGEST_SECONDS = 120
 WORDS = (
     "the a of river boat rain stone bread morning wheel letter judge garden storm piano winter engine ticket corner "
     "window salt paper doctor lantern field orchard harbour market needle thread copper pigeon ladder"
-).split()
+)
 
 
 # what runs ------------------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ def write_texts(folder: Path, n_files: int = 2, lines: int = 60) -> Path:
     folder.mkdir(parents=True)
     for number in range(n_files):
         draw = random.Random(number)
-        rows = [" ".join(draw.choice(WORDS) for _ in range(12)) + ".\n" for _ in range(lines)]
+        rows = [" ".join(draw.choice(WORDS.split()) for _ in range(12)) + ".\n" for _ in range(lines)]
         (folder / f"{number}.txt").write_text("".join(rows), encoding="utf-8")
     return folder
 

@@ -40,6 +40,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("Olmo2Config", BLOCK | {"num_key_value_heads": 1}),
     "neox_parallel": ("GPTNeoXConfig", BLOCK | {"use_parallel_residual": True}),
     "neox_sequential": ("GPTNeoXConfig", BLOCK | {"use_parallel_residual": False}),
+    # attention and MLP read the same norm's output, in parallel
+    "cohere": ("CohereConfig", GROUPED),
+    "stablelm_parallel": ("StableLmConfig", GROUPED | {"use_parallel_residual": True, "partial_rotary_factor": 0.5}),
     # refused: what is added to the residual stream is scaled first; no dense MLP; one in layer 0 alone; other names
     "granite": ("GraniteConfig", GROUPED | {"residual_multiplier": 0.5}),
     "mixtral": ("MixtralConfig", GROUPED | {"num_local_experts": 4}),

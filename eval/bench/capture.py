@@ -1,48 +1,66 @@
 """What capturing all MLP neurons costs over the bare forward pass, on the same batches in one process.
 
-Three arms take turns on every few batches, so that whatever else the machine does hits all of them alike:
+Three arms take turns, so that whatever else the machine does hits all of them alike, and each turn is one ratio:
 
     bare     the base model, nothing hooked
     stopped  the same, ended where capture ends: before the last layer's output projection
     capture  with the reductions, the running top excerpts and the file of maxima; the state goes on from turn to turn
 
-The excerpts are random tokens. The first batches are all new tops and cost most; later ones cost ever less.
+The excerpts are random tokens. In the first batches nearly every excerpt is a new top of some neuron, which costs most;
+what is told apart is the start, the rest (the figure that holds for a long run, and falls further in one), and all.
+Beside the clock's seconds the processor's are compared, which leave out the time in which another process ran.
 """
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from common import GPT2_SMALL, every_unit, random_gpt2, random_pool, run_part, say, spread
+from common import GPT2_SMALL, LENGTH_TOKENS, every_unit, random_gpt2, random_pool, run_part, say, spread
 
 if TYPE_CHECKING:
     from localexplain.subject.capture import CaptureState
-    from localexplain.subject.corpus import ExcerptPool
+    from localexplain.subject.capture_config import CaptureConfig, Dtype
     from localexplain.subject.model import Subject
 
 THREADS = 1  # with more, a torch operation waits for the slowest core, and another process makes the ratio a lottery
-ARMS = ("bare", "stopped", "capture")
+CHECKPOINT_BATCHES = 64  # the default: the state is written this often, which `checkpoint` puts in proportion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long a stream is, and how it is cut: `turn` batches for each arm's turn, the first `start` turns apart."""
+    """The first `turns` x `batches` batches of a run over `run_excerpts`; the first `start` turns are told apart."""
 
     turns: int
     start: int
-    turn: int
+    batches: int
+    run_excerpts: int
     batch_excerpts: int = 32
+
+    @property
+    def excerpts(self) -> int:
+        return self.turns * self.batches * self.batch_excerpts
 
 
 PLANS = {
-    "gpt2_small_shape": Plan(turns=16, start=4, turn=1),
-    "gpt2_small_shape_bfloat16": Plan(turns=16, start=4, turn=1),
-    "tiny_subject": Plan(turns=80, start=8, turn=4),
+    "gpt2_small_shape": Plan(turns=16, start=4, batches=1, run_excerpts=16_384),
+    "gpt2_small_shape_bfloat16": Plan(turns=16, start=4, batches=1, run_excerpts=16_384),
+    "tiny_subject": Plan(turns=80, start=8, batches=4, run_excerpts=10_240),
 }
-QUICK = Plan(turns=3, start=1, turn=1, batch_excerpts=4)
+QUICK = Plan(turns=3, start=1, batches=1, run_excerpts=16, batch_excerpts=4)
+QUICK_SHAPE = {"n_layer": 2, "n_embd": 64, "n_head": 2, "vocab_size": 500}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds of one turn: the clock's, and those the processor spent on this thread."""
+
+    clock: float
+    processor: float
 
 
 def multiplies_bfloat16() -> bool:
@@ -53,77 +71,102 @@ def multiplies_bfloat16() -> bool:
     return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("sve_bf16"))
 
 
-def time_turns(subject: "Subject", bos: int | None, dtype: str, plan: Plan, folder: Path) -> dict[str, list[float]]:
-    """Seconds of each arm's turns."""
-    import torch
+def timed(work: Callable[[], None]) -> Times:
+    clock, processor = time.perf_counter(), time.thread_time()
+    work()
+    return Times(clock=time.perf_counter() - clock, processor=time.thread_time() - processor)
 
-    from localexplain.subject.capture import capture_batches, save_state, watch_layers
-    from localexplain.subject.capture_config import CaptureConfig
-    from localexplain.subject.model import run_tokens
 
-    config = CaptureConfig(dtype=dtype, batch_excerpts=plan.batch_excerpts)  # type: ignore[arg-type]
-    units = every_unit(subject)
-    columns = sum(map(len, units.values()))
-    pool = random_pool(plan.turns * plan.turn * plan.batch_excerpts, subject.vocabulary)
-    state: CaptureState | None = None
-    seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+class Arms:
+    """The three ways to run some batches; `capture` keeps its state from call to call."""
 
-    def forward(batches: range) -> None:
+    def __init__(
+        self, subject: "Subject", bos: int | None, config: "CaptureConfig", plan: Plan, file: BinaryIO
+    ) -> None:
+        self.subject, self.bos, self.config, self.file = subject, bos, config, file
+        self.units = every_unit(subject)
+        self.columns = sum(map(len, self.units.values()))
+        self.pool = random_pool(plan.run_excerpts, subject.vocabulary)
+        self.state: CaptureState | None = None
+
+    def bare(self, batches: range) -> None:
+        import torch
+
+        from localexplain.subject.model import run_tokens
+
+        size = self.config.batch_excerpts
         for batch in batches:
-            rows = pool.token_ids[batch * plan.batch_excerpts : (batch + 1) * plan.batch_excerpts]
-            run_tokens(subject, torch.tensor(rows), bos)
+            run_tokens(self.subject, torch.tensor(self.pool.token_ids[batch * size : (batch + 1) * size]), self.bos)
 
-    def forward_stopped(batches: range) -> None:
-        remove = watch_layers(subject, units, 0, lambda layer, activations: None)
-        forward(batches)
+    def stopped(self, batches: range) -> None:
+        from localexplain.subject.capture import watch_layers
+
+        remove = watch_layers(self.subject, self.units, 0, lambda layer, activations: None)
+        self.bare(batches)
         remove()
 
-    def capture(batches: range) -> None:
-        nonlocal state
-        state = capture_batches(
-            subject, pool, units, bos, config, batches=batches, state=state, write_maxima=write_maxima
+    def capture(self, batches: range) -> None:
+        from localexplain.subject.capture import capture_batches
+
+        self.state = capture_batches(
+            self.subject,
+            self.pool,
+            self.units,
+            self.bos,
+            self.config,
+            batches=batches,
+            state=self.state,
+            write_maxima=self._write_maxima,
         )
 
-    with (folder / "maxima").open("wb") as file:
+    def save(self) -> None:
+        from localexplain.subject.capture import save_state
 
-        def write_maxima(first_excerpt: int, rows: np.ndarray) -> None:
-            file.seek(first_excerpt * columns * 2)
-            file.write(rows.tobytes())
+        assert self.state is not None
+        save_state(self.state, Path(self.file.name).with_name("state"))
 
-        calls = dict(zip(ARMS, (forward, forward_stopped, capture), strict=True))
-        forward(range(1))  # the first pass of a process allocates
-        for turn in range(plan.turns):
-            for place in range(len(ARMS)):
-                arm = ARMS[(turn + place) % len(ARMS)]
-                began = time.perf_counter()
-                calls[arm](range(turn * plan.turn, (turn + 1) * plan.turn))
-                seconds[arm].append(time.perf_counter() - began)
-    assert state is not None
-    began = time.perf_counter()
-    save_state(state, folder / "state")
-    seconds["save"] = [time.perf_counter() - began]
-    return seconds
+    def _write_maxima(self, first_excerpt: int, rows: np.ndarray) -> None:
+        self.file.seek(first_excerpt * self.columns * 2)
+        self.file.write(rows.tobytes())
 
 
-def overheads(seconds: dict[str, list[float]], base: str, turns: slice) -> list[float]:
-    """capture / base - 1, turn by turn."""
-    return [mine / bare - 1 for mine, bare in zip(seconds["capture"][turns], seconds[base][turns], strict=True)]
+def time_turns(arms: Arms, plan: Plan) -> dict[str, list[Times]]:
+    """Of each arm's turns, in order; and of one checkpoint."""
+    calls = {"bare": arms.bare, "stopped": arms.stopped, "capture": arms.capture}
+    names = list(calls)
+    found: dict[str, list[Times]] = {name: [] for name in names}
+    arms.bare(range(1))  # the first pass of a process allocates
+    for turn in range(plan.turns):
+        batches = range(turn * plan.batches, (turn + 1) * plan.batches)
+        for name in names[turn % 3 :] + names[: turn % 3]:  # each is first as often as last
+            found[name].append(timed(partial(calls[name], batches)))
+    found["save"] = [timed(arms.save)]
+    return found
 
 
-def describe(seconds: dict[str, list[float]], plan: Plan) -> dict[str, Any]:
-    """The fraction over the bare pass, after the start; then all that qualifies it."""
-    start, steady = slice(plan.start), slice(plan.start, None)
-    per_batch = sum(seconds["bare"]) / (plan.turns * plan.turn)
-    every = 64  # batches between two checkpoints by default
+def describe(found: dict[str, list[Times]], plan: Plan) -> dict[str, Any]:
+    """The fraction over the bare pass after the start, then all that qualifies it."""
+
+    def overheads(base: str, turns: slice, kind: str = "clock") -> dict[str, Any]:
+        pairs = zip(found["capture"][turns], found[base][turns], strict=True)
+        return spread([getattr(mine, kind) / getattr(other, kind) - 1 for mine, other in pairs])
+
+    start, rest = slice(plan.start), slice(plan.start, None)
+    bare, capture = (sum(times.clock for times in found[name]) for name in ("bare", "capture"))
+    seconds_between_checkpoints = CHECKPOINT_BATCHES * bare / (plan.turns * plan.batches)
     return {
-        **spread(overheads(seconds, "bare", steady)),
-        "start": spread(overheads(seconds, "bare", start)),
-        "whole_run": round(sum(seconds["capture"]) / sum(seconds["bare"]) - 1, 4),
-        "over_stopped_forward": spread(overheads(seconds, "stopped", steady)),
-        "checkpoint": round(seconds["save"][0] / (every * per_batch), 4),
-        "excerpts": plan.turns * plan.turn * plan.batch_excerpts,
-        "excerpts_at_start": plan.start * plan.turn * plan.batch_excerpts,
-        "bare_tokens_per_second": round(64 * plan.batch_excerpts / per_batch),
+        **overheads("bare", rest),
+        "processor_time": overheads("bare", rest, "processor"),
+        "start": overheads("bare", start),
+        "start_processor_time": overheads("bare", start, "processor"),
+        "all_turns_summed": round(capture / bare - 1, 4),
+        "over_stopped_forward": overheads("stopped", rest),
+        "over_stopped_forward_processor_time": overheads("stopped", rest, "processor"),
+        "checkpoint": round(found["save"][0].clock / seconds_between_checkpoints, 4),
+        "excerpts": plan.excerpts,
+        "excerpts_at_start": plan.start * plan.batches * plan.batch_excerpts,
+        "run_excerpts": plan.run_excerpts,
+        "bare_tokens_per_second": round(LENGTH_TOKENS * plan.excerpts / bare),
     }
 
 
@@ -131,22 +174,25 @@ def measure(quick: bool) -> dict[str, Any]:
     import torch
 
     from localexplain.resources import resource
+    from localexplain.subject.capture_config import CaptureConfig
     from localexplain.subject.model import bos_token, load_subject
 
     torch.set_num_threads(THREADS)
     found: dict[str, Any] = {}
     for name, plan in PLANS.items():
-        dtype = "bfloat16" if name.endswith("bfloat16") else "float32"
+        dtype: Dtype = "bfloat16" if name.endswith("bfloat16") else "float32"
         if dtype == "bfloat16" and not multiplies_bfloat16():
             continue
-        shape = {"n_layer": 2, "n_embd": 64, "n_head": 2, "vocab_size": 500} if quick else GPT2_SMALL
-        own = name == "tiny_subject"
-        subject = load_subject(resource("models", "tiny-subject"), "float32", "cpu") if own else random_gpt2(dtype, **shape)
-        bos = bos_token(subject, "auto") if own else None
-        say(f"capture: {name}, {plan.turns} turns of {plan.turn} batches ...")
-        with tempfile.TemporaryDirectory() as folder:
-            chosen = QUICK if quick else plan
-            found[name] = describe(time_turns(subject, bos, dtype, chosen, Path(folder)), chosen)
+        chosen = QUICK if quick else plan
+        if name == "tiny_subject":
+            subject = load_subject(resource("models", "tiny-subject"), dtype, "cpu")
+            bos = bos_token(subject, "auto")
+        else:
+            subject, bos = random_gpt2(dtype, **(QUICK_SHAPE if quick else GPT2_SMALL)), None
+        say(f"capture: {name}, {chosen.excerpts} excerpts, three times ...")
+        config = CaptureConfig(dtype=dtype, batch_excerpts=chosen.batch_excerpts)
+        with tempfile.TemporaryDirectory() as folder, Path(folder, "maxima").open("wb") as file:
+            found[name] = describe(time_turns(Arms(subject, bos, config, chosen, file), chosen), chosen)
         say(f"capture: {name}: {found[name]}")
     return {"capture_overhead_fraction": found | {"threads": THREADS}}
 

@@ -21,8 +21,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 MAX_LABELS = 128  # vLLM's own limit for logprob_token_ids; for rows it is what max_logprobs says
 CPU_BLOCK_TOKENS = 32  # the CPU build's default is 128: over a prefix of 800 tokens 590 requests/s instead of 1,200
 SEEDS = 1 << 63
-# what vLLM raises where it cannot load or run a model; its own errors are none of these, and are added where it is
-# imported
+# what vLLM raises where it cannot load or run a model, its own errors aside: those are no ValueErrors
 VLLM_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, AssertionError)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+@cache  # asked once for every simulation
 def model_key(identity: Identity) -> str:
     """The key under which a model, or a rule, stands in `models`."""
     return key_of("model", identity)

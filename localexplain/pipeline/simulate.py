@@ -153,7 +153,8 @@ class Plan:
         self, unit: CapturedUnit, source: Source, excerpt_id: int, explanation: Stored | None, simulator: Identity
     ) -> Item:
         about = explanation.key if explanation else None
-        key = key_of("simulation", self.capture_key, str(unit.unit), excerpt_id, source, about, simulator)
+        made_by = model_key(simulator)
+        key = key_of("simulation", self.capture_key, str(unit.unit), excerpt_id, source, about, made_by)
         return Item(
             key=key,
             unit_id=unit.unit_id,

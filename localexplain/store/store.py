@@ -22,6 +22,7 @@ SQL_FOLDER = Path(__file__).parent
 NO_ROOM = re.compile(r"No space left|File too large|Disk quota|not enough disk space|Could not write", re.IGNORECASE)
 LOCK_HOLDER = re.compile(r"PID (\d+)")
 INTERRUPTED = "Query interrupted"  # what DuckDB makes of the KeyboardInterrupt of a signal handler
+MAGIC = b"DUCK"  # from byte 8 on, of every DuckDB file
 HEADER_BYTES = 3 * 4096  # a file that DuckDB has begun and not finished creating is shorter
 
 
@@ -99,7 +100,8 @@ class Store:
             try:
                 self.connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM rows_to_insert")
             finally:
-                self.connection.unregister("rows_to_insert")
+                with suppress(duckdb.Error):  # in a transaction that failed nothing works; it would hide the failure
+                    self.connection.unregister("rows_to_insert")
 
     def query(self, name: str, **parameters: Any) -> pa.Table:
         """The result of queries/NAME.sql."""
@@ -178,8 +180,10 @@ def connect(path: Path, read_only: bool) -> Store:
 def remove_unfinished(path: Path) -> None:
     """Removes a file that DuckDB was creating when it was killed, or the disk full: it never held anything, and cannot
     be opened."""
-    if path.is_file() and path.stat().st_size < HEADER_BYTES and path.read_bytes()[8:12] in (b"", b"DUCK"):
-        path.unlink()
+    if path.is_file() and path.stat().st_size < HEADER_BYTES:
+        content = path.read_bytes()
+        if not content or content[8:12] == MAGIC:
+            path.unlink()
 
 
 def open_for_writing(folder: Path) -> Store:

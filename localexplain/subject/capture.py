@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float16, Float32, Int64
 from torch import Tensor
 
-from localexplain.errors import RunError
+from localexplain.errors import RunError, SubjectError
 from localexplain.subject.capture_config import CaptureConfig
 from localexplain.subject.corpus import ExcerptPool
 from localexplain.subject.model import ForwardStopped, Subject, run_tokens
+from localexplain.subject.reduce import Reduced, reduce_batch
 from localexplain.subject.topk import MomentTree, TopExcerpts
 
 STATE_TENSORS = ("random", "random_seen", "positive", "active", "highest", "lowest")
@@ -31,7 +32,6 @@ TOP_TENSORS = ("values", "excerpts", "slots", "payload")
 FLOAT16_LARGEST = 65504.0  # maxima are clipped to it: they are only ranked
 # What reading a damaged file of torch ends in: a zip cut short (OSError), no zip, a zip of something else (the others).
 DAMAGE_ERRORS = (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError)
-CACHE_VALUES = 1 << 17  # float32 values reduced together on a CPU: 0.5 MB, and as much again for their squares
 
 
 @dataclass(slots=True, eq=False)
@@ -114,51 +114,14 @@ class CaptureState:
 # one batch -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reduced:
-    """A batch's activations without their tokens.
-
-    maxima         [batch, U] the excerpts' maxima
-    lowest         [U] over all tokens
-    sums, squares  [U] of the values and of their squares, over all tokens
-    positive       [U] tokens above 0
-    """
-
-    maxima: Float32[Tensor, "batch U"]
-    lowest: Float32[Tensor, " U"]
-    sums: Float64[Tensor, " U"]
-    squares: Float64[Tensor, " U"]
-    positive: Int64[Tensor, " U"]
-
-
-def block_excerpts(activations: Float[Tensor, "batch T U"]) -> int:
-    """How many excerpts are reduced together: on the CPU as many as stay in a core's cache, on a GPU all."""
-    if activations.device.type != "cpu":
-        return len(activations)
-    return max(1, CACHE_VALUES // max(1, activations[0].numel()))
-
-
-def reduce_batch(activations: Float[Tensor, "batch T U"]) -> Reduced:
-    """Five reductions, block by block, so that all but the first read from the cache.
-
-    The obvious reductions are not the fast ones. On one core, 2,048 tokens of 3,072 units in float32: aminmax 29 ms,
-    amax and amin 4; vector_norm 29 ms, squares and their sum 2; the sum of a bool tensor 4 ms, of a float one 2.
-    """
-    n_batch, _, n_units = activations.shape
-    maxima = activations.new_empty((n_batch, n_units), dtype=torch.float32)
-    lowest = activations.new_full((n_units,), torch.inf, dtype=torch.float32)
-    totals = activations.new_zeros((3, n_units), dtype=torch.float64)
-    size = block_excerpts(activations)
-    scratch = activations.new_empty((min(size, n_batch), *activations.shape[1:]), dtype=torch.float32)
-    for first in range(0, n_batch, size):
-        block = activations[first : first + size].float()
-        room = scratch[: len(block)]
-        torch.amax(block, dim=1, out=maxima[first : first + size])
-        torch.minimum(lowest, block.amin((0, 1)), out=lowest)
-        totals[0] += block.sum((0, 1))
-        totals[1] += torch.mul(block, block, out=room).sum((0, 1))
-        totals[2] += torch.gt(block, 0, out=room).sum((0, 1))
-    return Reduced(maxima=maxima, lowest=lowest, sums=totals[0], squares=totals[1], positive=totals[2].long())
+def check_finite(found: Reduced, layer: int, first: int) -> None:
+    """Raises SubjectError when an activation is not a finite number: it would be no maximum and spoil every sum."""
+    extremes = torch.stack([found.maxima.amax(0), found.lowest])  # both are nan where there is one
+    if not extremes.isfinite().all():
+        raise SubjectError(
+            f"layer {layer} has activations that are not finite, excerpts {first} to {first + len(found.maxima) - 1}: "
+            'the weights are damaged, or capture.dtype is too narrow for them (use "float32" or "bfloat16")'
+        )
 
 
 def absorb(
@@ -171,9 +134,11 @@ def absorb(
     """Takes a batch's activations into the state and returns the excerpts' maxima.
 
     sampled   (row in the batch, place in the random sample) of the sample's excerpts that are in this batch
+    Raises SubjectError when an activation is not finite.
     """
     found = reduce_batch(activations)
     maxima = found.maxima
+    check_finite(found, state.layer, first_excerpt)
     state.top.update(maxima, first_excerpt, activations)
     state.moments.add(batch, torch.cat([found.sums, found.squares]).cpu().numpy())
     state.positive += found.positive

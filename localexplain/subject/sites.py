@@ -129,7 +129,9 @@ def block_site(layout: Layout, layer: int, block: nn.Module, name: str) -> MlpSi
             "it; its blocks are wired in a way not supported"
         )
     sandwich = hasattr(block, "post_feedforward_layernorm")  # Gemma 2 and 3, OLMo 2: norms after the projections
-    norm_name = "pre_feedforward_layernorm" if sandwich else layout.mlp_norm
+    norm = getattr(block, "pre_feedforward_layernorm" if sandwich else layout.mlp_norm, None)
+    if norm is None and not sandwich:  # Cohere, and StableLM in parallel: the MLP reads what attention reads
+        norm = getattr(block, "input_layernorm", None)
     inputs = [getattr(mlp, name) for name in layout.mlp_in if hasattr(mlp, name)]
     if not inputs:
         raise SubjectError(
@@ -141,7 +143,7 @@ def block_site(layout: Layout, layer: int, block: nn.Module, name: str) -> MlpSi
         block=block,
         projection=projection,
         input_projection=inputs[-1],
-        norm=getattr(block, norm_name, None),
+        norm=norm,
         attention_write=block.post_attention_layernorm if sandwich else getattr(attention, layout.attention_out),  # type: ignore[arg-type]  # see output_weight
         mlp_write=block.post_feedforward_layernorm if sandwich else projection,  # type: ignore[arg-type]  # see output_weight
     )

@@ -34,8 +34,8 @@ def copy_activations(
         return
     by_place = torch.argsort(place, stable=True)  # stable: units stay in order
     counts = torch.bincount(place, minlength=len(activations)).tolist()
-    parts = zip(activations, units[by_place].split(counts), targets[by_place].split(counts), strict=True)
-    for excerpt, some_units, some_targets in parts:
+    parts = torch.split(units[by_place], counts), torch.split(targets[by_place], counts)
+    for excerpt, some_units, some_targets in zip(activations, *parts, strict=True):
         rows.index_copy_(0, some_targets, excerpt.index_select(1, some_units).T.to(rows.dtype))
 
 

@@ -57,6 +57,18 @@ def test_too_many_labels_fail_alone(vllm_engine: VllmEngine) -> None:
     assert failed.error == "129 label ids; vLLM reads at most 128"
 
 
+@pytest.mark.parametrize("tokens", [1, 150])
+def test_many_requests_go_in_several_calls(
+    vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    requests = label_requests(vllm_engine)
+    at_once = vllm_engine.label_logprobs(requests)
+    monkeypatch.setattr("localexplain.engines.vllm.CALL_TOKENS", tokens)
+    for cut, whole in zip(vllm_engine.label_logprobs(requests), at_once, strict=True):
+        assert whole.logprobs is not None
+        np.testing.assert_allclose(cut.logprobs, whole.logprobs, rtol=0, atol=1e-4)
+
+
 def test_a_full_context_can_be_read_but_for_its_end(vllm_engine: VllmEngine) -> None:
     tokens = vllm_engine.context_tokens
     ids = tuple(100 + place % 300 for place in range(tokens))
@@ -81,7 +93,7 @@ def test_what_only_vllm_refuses_fails_alone(
     good = ask(vllm_engine, PROMPTS[0])
     first, failed, second = vllm_engine.generate([good, ask(vllm_engine, PROMPTS[1], pattern, **setting), good])
     assert failed.finish == "error"
-    assert failed.error
+    assert (repr(pattern) if pattern else "temperature") in (failed.error or "")
     assert first.text == second.text
     assert first.finish == second.finish == "length"
 

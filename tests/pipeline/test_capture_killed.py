@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from itertools import chain, repeat
 from pathlib import Path
 
 import duckdb
@@ -16,14 +18,16 @@ from localexplain.store.store import open_for_reading
 from tests.tiny_subjects import write_subject
 
 # Loading torch takes seconds, so one process loads it and forks another for each attempt. An attempt's fuse is the
-# number of the watcher's calls after which it kills itself; 0 is none.
+# number of calls of the watcher and of the stop request after which it kills itself, its patience the seconds after
+# which it is killed from outside; 0 is none.
 DRIVER = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 
 from localexplain.pipeline.capture import capture
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.run import Run, installed_versions
+from localexplain.progress import StopRequest
 from localexplain.store.store import open_for_writing
 from localexplain.subject.capture_config import CaptureConfig
 from localexplain.subject.capture import capture_batches
@@ -49,22 +53,30 @@ class Fuse:
 
     begin = advance = end = burn
 
+class FusedStop(StopRequest):
+    def __init__(self, fuse):
+        super().__init__()
+        self.check = fuse.burn
+
 load_subject(Path(sys.argv[1])), installed_versions()  # so that all modules are there before the first fork
 print("ready", flush=True)
 for line in sys.stdin:
-    folder, calls = line.rsplit(maxsplit=1)
+    folder, calls, patience = line.rsplit(maxsplit=2)
     child = os.fork()
     if child == 0:
         try:
+            fuse = Fuse(int(calls))
             with open_for_writing(Path(folder)) as store:
-                capture(Run(folder=Path(folder), store=store, watcher=Fuse(int(calls))), CONFIG)
+                capture(Run(folder=Path(folder), store=store, watcher=fuse, stop=FusedStop(fuse)), CONFIG)
         except BaseException:
             import traceback
 
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    print(child, flush=True)
+    if float(patience):
+        time.sleep(float(patience))
+        os.kill(child, signal.SIGKILL)  # not waited for yet, so the number is still its own
     print(os.waitpid(child, 0)[1], flush=True)
 """
 KILLED, DONE = signal.SIGKILL, 0  # as waitpid gives them
@@ -86,15 +98,11 @@ class Attempts:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def run(self, folder: Path, *, fuse_calls: int = 0, kill_after_seconds: float | None = None) -> int:
+    def run(self, folder: Path, *, fuse_calls: int = 0, patience_seconds: float = 0.0) -> int:
         """How the attempt ended: DONE, KILLED or a failure."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{folder} {fuse_calls}\n")
+        self.process.stdin.write(f"{folder} {fuse_calls} {patience_seconds}\n")
         self.process.stdin.flush()
-        child = int(self.line())
-        if kill_after_seconds is not None:
-            time.sleep(kill_after_seconds)
-            os.kill(child, signal.SIGKILL)  # not yet waited for while the driver holds no answer, so it is still ours
         return int(self.line())
 
 
@@ -158,31 +166,46 @@ def test_the_undisturbed_run_holds_what_was_asked_for(undisturbed):
 
 
 def test_killed_at_every_step_in_turn(attempts, undisturbed, tmp_path):
-    # Attempt n dies at its nth call of the watcher: in the texts, before or after a checkpoint, between two commits of
-    # records, and when all is stored but the saved state is still there.
+    # Calls 1 to 5 are the texts; then two before the pass, two a batch (before and after it is saved), two between the
+    # pass and the records, two a layer of records. So fuses of 1 to 10 die at each step of the texts and on both sides
+    # of the next checkpoints, and those of 6 after every second batch of the rest and after every layer of records.
     folder = tmp_path / "run"
-    fuse_calls = 1
-    while (ended := attempts.run(folder, fuse_calls=fuse_calls)) == KILLED:
-        fuse_calls += 1
-        assert fuse_calls < 40
+    found = Counter()  # (the state was saved, units stored) -> attempts that ended so
+    for fuse_calls in chain(range(1, 11), repeat(6, 20)):
+        ended = attempts.run(folder, fuse_calls=fuse_calls)
+        assert ended in (KILLED, DONE)
+        if ended == DONE:
+            break
+        with open_for_reading(folder) as store:
+            assert store.check() == []
+            n_units = store.sql("SELECT count(*) FROM units").column(0)[0].as_py()
+        found[(folder / CAPTURE_STATE_FILE).exists(), n_units] += 1
     assert ended == DONE
-    assert fuse_calls > 8
-    assert attempts.run(folder) == DONE  # what was finished by a killed attempt is found so
+    assert found[False, 0] > 4  # before the first checkpoint
+    assert found[True, 0] > 4
+    assert found[True, 40]  # between two commits of records
+    assert found[True, 80]
+    assert found[True, 120]  # all stored, the saved state still there
     check_same(folder, undisturbed[0])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_moments(attempts, undisturbed, tmp_path, seed):
+def test_killed_at_random_moments(attempts, undisturbed, tmp_path):
     folder, seconds = undisturbed
-    moments = random.Random(seed)
+    moments = random.Random(0)
     killed = 0
-    for _ in range(6):
-        ended = attempts.run(tmp_path / "run", kill_after_seconds=moments.uniform(0, 0.6 * seconds))
-        assert ended in (KILLED, DONE)
-        killed += ended == KILLED
-    assert killed >= 2
-    assert attempts.run(tmp_path / "run") == DONE
-    check_same(tmp_path / "run", folder)
+    number = 0
+    while killed < 12:
+        run = tmp_path / f"run-{number}"
+        ended = attempts.run(run, patience_seconds=moments.uniform(0.01, 0.6) * seconds)
+        if ended == DONE:  # in time; the next attempts are at a new run, in less
+            check_same(run, folder)
+            number += 1
+            seconds *= 0.8
+        else:
+            assert ended == KILLED
+            killed += 1
+    assert attempts.run(run) == DONE
+    check_same(run, folder)
 
 
 def test_a_finished_capture_is_not_done_again(attempts, undisturbed, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from localexplain.errors import ConfigError, RunError
+from localexplain.errors import ConfigError, RunError, SubjectError
 from localexplain.subject.capture import (
     FLOAT16_LARGEST,
     STATE_TENSORS,
@@ -184,6 +184,21 @@ def test_bos_changes_what_is_read_and_is_never_recorded():
         assert torch.equal(layer.highest, elsewhere.amax((0, 1)))
         assert torch.equal(layer.positive, (elsewhere > 0).sum((0, 1)))
         assert layer.top.payload.shape[2] == LENGTH
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_activations_that_are_no_numbers_stop_the_capture(value):
+    # The old fault: nan is above no maximum, so the excerpt was passed over, and every mean became nan.
+    subject = tiny_subject("llama")
+
+    def spoil(module, args):
+        if (args[0].shape[0], args[0].shape[1]) == (2, LENGTH):  # the last batch alone
+            args[0][1, 3, 7] = value
+
+    subject.sites[1].projection.register_forward_pre_hook(spoil)
+    with pytest.raises(SubjectError, match="layer 1 has activations that are not finite, excerpts 35 to 36") as error:
+        capture(subject)
+    assert "\n" not in str(error.value)
 
 
 def test_each_batch_is_announced_with_the_state_so_far(gpt2):

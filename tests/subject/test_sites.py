@@ -21,6 +21,8 @@ SUPPORTED = (
     "olmo2",
     "neox_parallel",
     "neox_sequential",
+    "cohere",
+    "stablelm_parallel",
 )
 TOKENS = torch.tensor([[5, 17, 3, 88, 3, 41, 0, 9, 60], [2, 2, 70, 31, 96, 12, 55, 8, 1]], dtype=torch.int32)
 
@@ -66,6 +68,8 @@ BY_HAND = {
     "olmo2": ("layers", None, gated(silu)),
     "neox_parallel": ("layers", "post_attention_layernorm", neox_activation),
     "neox_sequential": ("layers", "post_attention_layernorm", neox_activation),
+    "cohere": ("layers", "input_layernorm", gated(silu)),
+    "stablelm_parallel": ("layers", "input_layernorm", gated(silu)),
 }
 
 
@@ -166,6 +170,13 @@ def test_input_weight_leads_into_the_first_projection(family):
         moved[..., 5] += 1
         assert input_weight(into).shape == (WIDTH, UNITS)
         torch.testing.assert_close((into(moved) - into(x))[0, 0], input_weight(into)[5], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", SUPPORTED)
+def test_the_norm_is_the_one_before_the_mlp(family):
+    _, norm, _ = BY_HAND[family]
+    for site in subject_of(tiny_model(family)).sites:
+        assert site.norm is (None if norm is None else getattr(site.block, norm))
 
 
 def test_the_gate_is_the_input_of_a_gated_mlp():
