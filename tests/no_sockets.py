@@ -23,7 +23,7 @@ SUPPORTED = sys.platform == "linux" and platform.machine() in CALLS
 def filter_program(architecture: int, call: int) -> bytes:
     """A BPF program: kill on another architecture (its numbers differ) and on `call`, allow the rest.
 
-    An instruction is (code, jump if true, jump if false, constant); the data holds the call at 0, the architecture at 4.
+    An instruction is (code, jump if true, jump if false, constant); the data has the call at 0, the machine at 4.
     """
     instructions = (
         (LOAD_WORD, 0, 0, 4),

@@ -27,7 +27,8 @@ EXPLANATIONS = (
     "the second word of a quotation",
     "names of months",
 )
-WORDS = (
+SENTENCE = "the river of stone and copper rain on a garden where seven boats came back in winter"
+WORDS = SENTENCE.split()
     ["the", "river", "of", "stone", "and", "copper", "rain", "on", "a", "garden", "where", "seven", "boats", "came", "back", "in", "winter", ",", "said", "the", "judge", "."]
 )
 EXCERPTS, LENGTH_TOKENS = 10, 64
