@@ -13,6 +13,7 @@ HASHED_FILES = (
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",  # where older folders name the beginning-of-sequence token
     "chat_template.jinja",
 )
 READ_BYTES = 1 << 22  # large enough that hashing runs at the disk's speed

@@ -109,6 +109,8 @@ def test_the_hash_does_not_depend_on_where_the_folder_is(folder, tmp_path):
         "config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "generation_config.json",
+        "special_tokens_map.json",
         "chat_template.jinja",
         "b.safetensors",
     ],

@@ -29,8 +29,6 @@ EXPLANATIONS = (
 )
 SENTENCE = "the river of stone and copper rain on a garden where seven boats came back in winter"
 WORDS = SENTENCE.split()
-    ["the", "river", "of", "stone", "and", "copper", "rain", "on", "a", "garden", "where", "seven", "boats", "came", "back", "in", "winter", ",", "said", "the", "judge", "."]
-)
 EXCERPTS, LENGTH_TOKENS = 10, 64
 LARGER = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1408}
 

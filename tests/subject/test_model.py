@@ -295,6 +295,14 @@ def test_a_bos_that_only_the_model_names(folders, tmp_path):
     assert [bos_token(subject, policy) for policy in ("auto", "always", "never")] == [None, 7, None]
 
 
+def test_a_bos_that_an_older_folder_names_is_part_of_the_identity(folders, tmp_path):
+    plain = without_a_named_bos(folders["gpt2"], tmp_path / "plain", bos_token_id=None)
+    (tmp_path / "plain" / "special_tokens_map.json").write_text(json.dumps({"bos_token": END_OF_TEXT}))
+    named = load_subject(tmp_path / "plain")
+    assert bos_token(named, "always") == 0
+    assert named.identity != plain.identity
+
+
 def test_always_needs_a_bos(folders, tmp_path):
     subject = without_a_named_bos(folders["gpt2"], tmp_path / "gpt2", bos_token_id=None)
     assert bos_token(subject, "auto") is None
