@@ -76,6 +76,7 @@ def run_main(arguments: list[str], stdout: str, stderr: str, file_bytes: int | N
     for path, number in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOCTTY, 0o600), number)
     os.environ["TERM"] = "xterm"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
     if file_bytes is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
@@ -119,6 +120,11 @@ class CliProcess:
             except OSError:  # the terminal is closed
                 return
             self.seen += found.decode("utf-8", "replace")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the new process is there, so that a signal reaches `localexplain` and not what starts it."""
+        return self._stdout.exists()
 
     def is_running(self) -> bool:
         return self._process.is_alive()
