@@ -30,7 +30,7 @@ GenerateScript = Callable[[str], str] | Mapping[str, str]
 LabelScript = Callable[[str, str, int], Sequence[float]]
 
 
-def level(expected: float) -> tuple[float, ...]:
+def level(expected: int | float) -> tuple[float, ...]:
     """Log-probabilities of eleven labels whose expected value is `expected`, in 0..10: on the two levels next to it.
 
     >>> [round(value, 2) for value in level(2.25)[1:5]]

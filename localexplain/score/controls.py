@@ -8,7 +8,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -40,7 +39,7 @@ class LookupTable:
     unseen: float
 
     @classmethod
-    def fit(cls, records: Iterable[Record]) -> Self:
+    def fit(cls, records: Iterable[Record]) -> "LookupTable":
         """The table of one unit's records. Each token of each record counts once: a token's mean, and `unseen`, weigh
         occurrences, not records. Source: Bills et al. 2023, token-based lookup; ours is not built on all texts but on
         the unit's own records, so say beside its score how many.

@@ -200,7 +200,7 @@ def test_identity_holds_the_engines_and_the_prompts():
     ],
 )
 def test_values_out_of_range_are_named(settings):
-    with pytest.raises(ConfigError, match=rf"^explain\.{next(iter(settings))} = "):
+    with pytest.raises(ConfigError, match=rf"^explain\.prompt\.{next(iter(settings))} = "):
         ExplainConfig(**settings)
 
 

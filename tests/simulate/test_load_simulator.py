@@ -26,5 +26,5 @@ def test_only_the_rule_needs_no_model():
 
 
 def test_a_negative_number_of_examples_is_named():
-    with pytest.raises(ConfigError, match=r"^simulate\.few_shot = -1: "):
+    with pytest.raises(ConfigError, match=r"^simulate\.prompt\.few_shot = -1: "):
         SimulateConfig(few_shot=-1)
