@@ -31,8 +31,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and by its exact version: an unpinned torch can pull gigabytes of CUDA onto a machine without a GPU.
+# TORCH_INDEX, where given, is the index it comes from: PyTorch has one for each kind of GPU and one for the CPU.
 $(VENV)/.installed: pyproject.toml $(PINS) | $(VENV)/bin/python
-	$(PIP) --constraint $(PINS) torch
+	$(PIP) --constraint $(PINS) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --constraint $(PINS) --editable .
 	@touch $@
 
