@@ -7,6 +7,7 @@ one statement each with named parameters. Rows go in as Arrow tables. One proces
 import errno
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -239,15 +240,25 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return found
 
 
+def ask(store: Store, statement: str) -> pa.Table:
+    """The statement's rows, its columns' names made distinct."""
+    with store.guarded():
+        relation = store.connection.sql(statement)
+        if relation is None:
+            raise RunError("query: it returns no rows; write one that does, e.g. SELECT * FROM units LIMIT 5")
+        rows = relation.to_arrow_table()
+        return rows.rename_columns(unique_names(rows.column_names))
+
+
 def query_rows(store: Store, statement: str) -> pa.Table:
-    """The rows of a user's own statement, its columns' names made distinct. Raises RunError, with DuckDB's own words,
-    when it is not a valid query."""
-    try:
-        with store.guarded():
-            relation = store.connection.sql(statement)
-            if relation is None:
-                raise RunError("query: it returns no rows; write one that does, e.g. SELECT * FROM units LIMIT 5")
-            rows = relation.to_arrow_table()
-            return rows.rename_columns(unique_names(rows.column_names))
-    except duckdb.Error as error:
-        raise RunError(f"query: {first_line(error)}") from error
+    """The rows of a user's own statement, which Ctrl-C stops. Raises RunError, with DuckDB's own words, when it is not
+    a valid query."""
+    with ThreadPoolExecutor(1) as thread:  # in this one, DuckDB would not see Ctrl-C before the query's end
+        rows = thread.submit(ask, store, statement)
+        try:
+            return rows.result()
+        except KeyboardInterrupt:
+            store.connection.interrupt()
+            raise
+        except duckdb.Error as error:
+            raise RunError(f"query: {first_line(error)}") from error

@@ -1,9 +1,12 @@
 """The store: its schema, what its constraints refuse, what a transaction keeps together, and who may open it."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -520,6 +523,35 @@ def test_no_column_of_a_join_is_lost(unchanged_store: Store) -> None:
     (row,) = query_rows(unchanged_store, "SELECT * FROM units JOIN records ON true").to_pylist()
     assert row["unit_id"] == row["unit_id_2"] == 0
     assert len(row) == len(ROWS["units"]) + len(ROWS["records"]) + 1  # and the stratum, which is NULL
+
+
+LONG_QUERY = "SELECT sum(range) FROM range(10000000000000)"
+
+
+def interrupted(ask: Callable[[], object]) -> None:
+    """Runs `ask` and sends Ctrl-C meanwhile, which must come out as Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_a_user_s_query(unchanged_store: Store) -> None:
+    """In the main thread DuckDB sees it only where it has one thread, or in a process's first query."""
+    for _ in range(3):
+        interrupted(lambda: query_rows(unchanged_store, LONG_QUERY))
+    assert query_rows(unchanged_store, "SELECT 1 AS a").to_pylist() == [{"a": 1}]
+
+
+def test_ctrl_c_is_not_taken_for_a_fault_of_ours() -> None:
+    """Where DuckDB sees it, it raises a RuntimeError."""
+    with Store(duckdb.connect(config={"threads": 1}), Path("memory")) as store:
+        interrupted(lambda: store.sql(LONG_QUERY))
 
 
 # arrays ---------------------------------------------------------------------------------------------------------------
