@@ -91,7 +91,7 @@ def random_gpt2(dtype: str, **shape: int) -> "Subject":
     from localexplain.types import Identity
 
     torch.manual_seed(0)
-    config = GPT2Config(**shape, attn_implementation="sdpa")
+    config = GPT2Config(**shape, bos_token_id=None, eos_token_id=None, attn_implementation="sdpa")
     base = GPT2Model(config).to(getattr(torch, dtype)).eval().requires_grad_(False)
     fuse_gelu(base)
     return Subject(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int, Int32
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -204,7 +204,7 @@ def run_tokens(subject: Subject, token_ids: Int32[Tensor, "batch length"], bos: 
 
 
 def token_linear_weights(
-    subject: Subject, layer: int, units: Int64[Tensor, " units"], token_ids: Int64[Tensor, " tokens"]
+    subject: Subject, layer: int, units: Int[Tensor, " units"], token_ids: Int[Tensor, " tokens"]
 ) -> Float32[Tensor, "units tokens"]:
     """The token-linear control: each token's embedding through the MLP's norm and into each unit, nothing between.
 

@@ -178,7 +178,7 @@ def test_two_explainers_share_a_capture_and_keep_their_scores(base: RunConfig, e
     by_model = dataclasses.replace(
         base,
         explain=ExplainStage(
-            units=FEW, explainer=str(engine), prompt=ExplainConfig(max_tokens=12, few_shot=0, temperature=0)
+            units=FEW, explainer=str(engine), prompt=ExplainConfig(max_tokens=12, few_shot=0, temperature=0.0)
         ),
     )
     first = go(tmp_path, base)
