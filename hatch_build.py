@@ -5,7 +5,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHIPPED = ("prompts", "models", "eval/demo-texts", "eval/demo.toml")
+SHIPPED = ("prompts", "models", "eval/demo-texts", "eval/demo.toml", "eval/demo-lookup.toml", "eval/planted", "eval/puzzles")
 
 
 class ShippedFiles(BuildHookInterface):

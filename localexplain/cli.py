@@ -95,6 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="the whole pipeline on the model and the texts that ship")
     demo.add_argument("--out", type=Path, default=Path("demo-run"), metavar="DIR", help="run folder, made if missing")
+    demo.add_argument(
+        "--explainer", choices=["tiny-explainer-12m", "lookup"], default="tiny-explainer-12m", help="lookup: no model"
+    )
     add_json(demo)
 
     run = commands.add_parser("run", help="all four stages; goes on where an earlier call stopped")
@@ -143,7 +146,34 @@ def build_parser() -> argparse.ArgumentParser:
     subject.add_argument("--text-field", default="text", metavar="NAME")
     subject.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the recipe")
     add_json(subject)
+    explainer = kinds.add_parser("explainer", help="a small model that explains, simulates and judges; likewise")
+    explainer.add_argument(
+        "--texts", required=True, metavar="FOLDER", help="texts; wordnet.jsonl in it gives word sets"
+    )
+    explainer.add_argument("--out", required=True, metavar="DIR")
+    explainer.add_argument("--data", default="", metavar="DIR", help="training set, shared by sizes; default: OUT/data")
+    explainer.add_argument("--size", default="12m", choices=["1m", "4m", "12m"])
+    explainer.add_argument("--text-field", default="text", metavar="NAME")
+    explainer.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the recipe")
+    add_json(explainer)
+    add_eval(commands)
     return parser
+
+
+def add_eval(commands: Any) -> None:
+    evaluate = commands.add_parser("eval", help="how good explainers and simulators are")
+    kinds = evaluate.add_subparsers(dest="kind", required=True, metavar="KIND")
+    planted = kinds.add_parser("planted", help="on held-out planted units, whose truth is known")
+    puzzles = kinds.add_parser("puzzles", help="on puzzles: the true explanation beside false ones")
+    for single in (planted, puzzles):
+        single.add_argument("--models", metavar="A,B", help="names or folders; default: the three small ones that ship")
+        single.add_argument("--mode", choices=["expected", "grid"], default="expected", help="how simulators are read")
+        single.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
+        single.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+        single.add_argument("--seed", type=natural_number, default=0, metavar="N")
+        add_json(single)
+    planted.add_argument("--simulator", metavar="MODEL", help="scores the explanations; default: the largest of ours")
+    puzzles.add_argument("--file", type=Path, metavar="FILE", help="puzzles of the published format; default: ours")
 
 
 # progress ------------------------------------------------------------------------------------------------------------
@@ -238,7 +268,9 @@ def show_result(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
 def command_demo(arguments: argparse.Namespace) -> None:
     from localexplain.resources import resource
 
-    summary = work(arguments.out, arguments, STAGES, base=resource("eval", "demo.toml"))
+    file = "demo-lookup.toml" if arguments.explainer == "lookup" else "demo.toml"
+    del arguments.explainer  # the file says which; as a flag it would stand over it
+    summary = work(arguments.out, arguments, STAGES, base=resource("eval", file))
     show_result(arguments.out, summary, arguments.json)
     if not arguments.json:
         print(f"\nNext: localexplain show {arguments.out} UNIT | localexplain report {arguments.out}")
@@ -308,15 +340,60 @@ def command_doctor(arguments: argparse.Namespace) -> None:
 
 def command_train(arguments: argparse.Namespace) -> None:
     from localexplain.settings import build_settings
-    from localexplain.train.subject import SubjectTraining, train_subject
 
     fixed = {"texts": arguments.texts, "out": arguments.out, "text_field": arguments.text_field}
-    settings = build_settings(fixed, arguments.set, SubjectTraining)
-    card = train_subject(settings, report=lambda line: print(line, file=sys.stderr, flush=True))
+    if arguments.kind == "subject":
+        from localexplain.train.subject import SubjectTraining, train_subject
+
+        card = train_subject(build_settings(fixed, arguments.set, SubjectTraining), report=say)
+    else:
+        from localexplain.train.explainer import train_explainer
+        from localexplain.train.explainer_settings import ExplainerTraining
+
+        fixed |= {"data": arguments.data, "size": arguments.size}
+        card = train_explainer(build_settings(fixed, arguments.set, ExplainerTraining), report=say)
     if arguments.json:
         print_json(card)
     else:
         print(json.dumps(card, indent=2))
+
+
+def say(line: str) -> None:
+    """Progress of what has no bar."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def command_eval(arguments: argparse.Namespace) -> None:
+    from localexplain.evaluate.bench import (
+        LARGEST,
+        OWN_MODELS,
+        BenchConfig,
+        measure_all_puzzles,
+        measure_planted,
+        planted_values,
+        puzzle_values,
+    )
+    from localexplain.evaluate.tables import print_planted, print_puzzles
+    from localexplain.pipeline.config import EngineConfig
+
+    names = tuple(name.strip() for name in (arguments.models or "").split(",") if name.strip())
+    config = BenchConfig(
+        models=names or OWN_MODELS,
+        simulator=getattr(arguments, "simulator", None) or LARGEST,
+        mode=arguments.mode,
+        engine=EngineConfig(kind=arguments.engine, dtype=arguments.dtype),
+        seed=arguments.seed,
+    )
+    if arguments.kind == "planted":
+        values = planted_values(measure_planted(config, say), config)
+        show_values = print_planted
+    else:
+        values = puzzle_values(measure_all_puzzles(config, arguments.file, say), config.seed)
+        show_values = print_puzzles
+    if arguments.json:
+        print_json(values)
+    else:
+        show_values(values, make_console())
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -328,6 +405,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "report": command_report,
     "doctor": command_doctor,
     "train": command_train,
+    "eval": command_eval,
 }
 
 

@@ -7,6 +7,7 @@ A prompt's identity holds a hash of all its files, so an edited file is another 
 
 import hashlib
 import json
+import re
 import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,15 @@ from localexplain.resources import resource
 
 ChatChoice = Literal["auto", "always", "never"]
 
+AUTO = "auto"  # a version: the one that a model's card names, the general one where it names none
+GENERAL_VERSION = "v1"
 EXAMPLES_FILE = "examples.json"
 SETTINGS_FILE = "settings.toml"
 HASH_CHARACTERS = 8  # 32 bits: to tell edits of one folder apart, not to resist an attack
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 ESCAPED_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")  # what would break a line, or cannot be written in UTF-8
 MAXIMUM_ACTIVATION = 10
+OPENING_QUOTE = re.compile(r"(?<![^\s(\[/])([\"'\u201c\u2018])(?=\w)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +92,11 @@ class PromptFiles:
         """
         return template_environment(tuple(sorted(self.files.items()))).get_template(name).render(**values).rstrip("\n")
 
-    def setting(self, key: str) -> str:
-        """A text from settings.toml. Raises UserError when it is not there."""
+    def setting(self, key: str, default: str | None = None) -> str:
+        """A text from settings.toml. Raises UserError when it is not there and there is no default."""
         where = f"prompt {self.task}/{self.version}, {SETTINGS_FILE}"
         try:
-            found = tomllib.loads(self.files.get(SETTINGS_FILE, "")).get(key)
+            found = tomllib.loads(self.files.get(SETTINGS_FILE, "")).get(key, default)
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{where}: not TOML ({error}); put the file back") from error
         if not isinstance(found, str):
@@ -104,11 +108,12 @@ class PromptFiles:
 
 
 def load_prompt(task: str, version: str, root: Path | None = None) -> PromptFiles:
-    """The prompt in the folder `task`/`version` of `root` (by default the prompts that ship).
+    """The prompt in the folder `task`/`version` of `root`, by default the prompts that ship; "auto" is the general one.
 
     Raises UserError when there is no such version, or a file in it is not UTF-8.
     """
     root = resource("prompts") if root is None else root
+    version = GENERAL_VERSION if version == AUTO else version
     versions = sorted(folder.name for folder in (root / task).glob("*") if folder.is_dir())
     if version not in versions:
         held = ", ".join(versions) or "none"
@@ -190,6 +195,21 @@ def escape_control(character: str) -> str:
 def one_line(text: str) -> str:
     """An explanation as prompts show it: its lines joined by single spaces, nothing else changed."""
     return " ".join(part for line in text.splitlines() if (part := line.strip()))
+
+
+def shown_explanation(prompt: PromptFiles, explanation: str) -> str:
+    """An explanation on one line; with the setting quotes = "spaced", as `space_quoted` writes it."""
+    line = one_line(explanation)
+    return space_quoted(line) if prompt.setting("quotes", default="plain") == "spaced" else line
+
+
+def space_quoted(text: str) -> str:
+    """A space after each opening quotation mark: a quoted word is then written with the pieces it has in running text.
+
+    >>> print(space_quoted("the word \"river\" or 'bank', not the bank's"))
+    the word " river" or ' bank', not the bank's
+    """
+    return OPENING_QUOTE.sub(r"\1 ", text)
 
 
 def use_chat(choice: ChatChoice, *, has_chat_template: bool) -> bool:

@@ -21,20 +21,25 @@ RANKS = {
     "localexplain.engines.base": 2,  # the protocol, and the choice of labels, are pure
     "localexplain.engines.labels": 2,
     "localexplain.prompts": 3,
+    "localexplain.planted": 4,
     "localexplain.score": 4,
     "localexplain.explain": 4,
+    "localexplain.judge": 5,
     "localexplain.simulate": 5,  # the rule reads what the lookup explainer quotes
     "localexplain.subject": 6,
     "localexplain.engines": 6,
     "localexplain.store": 6,
     "localexplain.train": 7,
     "localexplain.pipeline": 8,
+    "localexplain.evaluate": 9,
     "localexplain.report": 9,
     "localexplain.api": 9,
     "localexplain.doctor": 9,
     "localexplain.cli": 10,
 }
 PURE = (
+    "localexplain.planted",
+    "localexplain.judge",
     "localexplain.types",
     "localexplain.score",
     "localexplain.explain",

@@ -98,6 +98,10 @@ class EngineTokenizer(Protocol):
         """Token ids of plain text: no special token is added, and one written out in `text` is not recognised."""
         ...
 
+    def encode_starts(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What `encode` gives, and for each token the index of the character it starts in, never descending."""
+        ...
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text, special tokens left out."""
         ...

@@ -59,7 +59,12 @@ class ScriptedTokenizer:
         return self._has_chat_template
 
     def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(TEN_ID if piece == "10" else ord(piece) for piece in re.findall("10|.", text, flags=re.DOTALL))
+        return self.encode_starts(text)[0]
+
+    def encode_starts(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        pieces = list(re.finditer("10|.", text, flags=re.DOTALL))
+        ids = (TEN_ID if piece[0] == "10" else ord(piece[0]) for piece in pieces)
+        return tuple(ids), tuple(piece.start() for piece in pieces)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return "".join("10" if index == TEN_ID else chr(index) for index in token_ids if index != BOS_ID)

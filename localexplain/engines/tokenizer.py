@@ -141,6 +141,11 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> tuple[int, ...]:
         return self._encode(text, as_text=True)
 
+    def encode_starts(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        self.backend.encode_special_tokens = True
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        return tuple(encoding.ids), tuple(start for start, _ in encoding.offsets)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         kept = [index for index in token_ids if index not in self._special_ids]
         return str(self.backend.decode(kept, skip_special_tokens=False))

@@ -16,7 +16,7 @@ from localexplain.explain.prompt import (
     explain_prompt,
     show_records,
 )
-from localexplain.prompts import ChatChoice, begin, first_examples, load_prompt, use_chat
+from localexplain.prompts import AUTO, ChatChoice, begin, first_examples, load_prompt, use_chat
 from localexplain.types import ExplainReply, ExplainTask, Identity
 
 TASK = "explain"
@@ -26,7 +26,8 @@ TASK = "explain"
 class ExplainConfig:
     """How a language model explains.
 
-    prompt_version  folder below prompts/explain
+    prompt_version  folder below prompts/explain; "auto" is the one that the model's card names, with its number of
+                    examples, and v1 where it names none
     samples         explanations for each unit; each is a task of its own
     temperature     Source: Bills et al. 2023 sample one explanation at temperature 1, of at most 60 tokens
     max_tokens      tokens the explanation may have
@@ -34,7 +35,7 @@ class ExplainConfig:
     chat            "auto": through the model's chat template where it has one; "always", "never"
     """
 
-    prompt_version: str = "v1"
+    prompt_version: str = AUTO
     samples: int = 1
     temperature: float = 1.0
     top_p: float = 1.0

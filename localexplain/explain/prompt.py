@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from localexplain.engines.base import Message
 from localexplain.explain.normalise import active_fraction, highest_activation, normalise
+from localexplain.explain.windows import Window, cut_windows
 from localexplain.prompts import ExampleNeuron, PromptFiles, show_token
 from localexplain.types import ExplainTask, Record
 
@@ -76,10 +77,28 @@ def repeated_pairs(excerpts: Sequence[ShownExcerpt]) -> tuple[tuple[str, int], .
 # rendering -----------------------------------------------------------------------------------------------------------
 
 
+def prompt_windows(prompt: PromptFiles, excerpts: Sequence[ShownExcerpt]) -> list[Window]:
+    """The runs around the most active tokens, where the prompt's settings ask for them."""
+    most = int(prompt.setting("windows", default="0"))
+    if not most:
+        return []
+    before, after, lowest = (int(prompt.setting(f"window_{name}")) for name in ("before", "after", "lowest"))
+    return [
+        window
+        for excerpt in excerpts
+        for window in cut_windows(excerpt.tokens, excerpt.levels, before, after, lowest, most)
+    ]
+
+
 def show_neuron(prompt: PromptFiles, number: int, excerpts: Sequence[ShownExcerpt]) -> str:
+    windows = [
+        {"opens_text": window.opens_text, "pairs": [(show_token(token), level) for token, level in window.pairs]}
+        for window in prompt_windows(prompt, excerpts)
+    ]
     return prompt.render(
         "neuron.j2",
         number=number,
+        windows=windows,
         excerpts=[list(zip(map(show_token, e.tokens), e.levels, strict=True)) for e in excerpts],
         active=[(show_token(token), level) for token, level in repeated_pairs(excerpts)],
     )
@@ -113,8 +132,9 @@ def as_messages(prompt: ExplainPrompt) -> tuple[Message, ...]:
 
 def as_text(prompt: ExplainPrompt) -> str:
     """The same as plain text, up to and with the opening."""
-    parts = [prompt.instruction, *(f"{shown}\n{answer}" for shown, answer in prompt.turns)]
-    return "\n\n".join([*parts, f"{prompt.question}\n{prompt.opening}"])
+    turns = (f"{shown}\n{answer}" for shown, answer in prompt.turns)
+    parts = [prompt.instruction, *turns, f"{prompt.question}\n{prompt.opening}"]
+    return "\n\n".join(part for part in parts if part)
 
 
 def as_audit_text(messages: Sequence[Message], opening: str) -> str:

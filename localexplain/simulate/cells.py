@@ -1,19 +1,27 @@
-"""Token-exact prompt cells: one line for each subject token, whose activation is read at one known position. Pure.
+"""Token-exact prompt cells: each subject token's activation is read at one known position. Pure.
+
+Two layouts. A line for each token, for any model:
 
     subject token's text | separator | label or filler | end          (each a run of token ids of the engine's model)
                                    ^ read position: the distribution after it is that of the label
 
 The ids are put together cell by cell. The joined text is never tokenised: a tab or a line break of the subject would
 merge with the separator there, and shift every later cell.
+
+Running text, for small models trained on it: the excerpt as it stands, each activation read at the last piece of its
+token, so that a word is written with the same pieces as in an explanation, whatever tokens the subject cuts it into.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from localexplain.errors import EngineError
 from localexplain.prompts import show_token
 
 Encode = Callable[[str], Sequence[int]]
+EncodeStarts = Callable[[str], tuple[Sequence[int], Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +35,8 @@ class CellFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
-    """token_ids of all cells in order; positions [T] into them, ascending: the last separator token of each cell."""
+    """token_ids of all cells in order; positions [T] into them, never descending, where each activation is read: in
+    lines the last separator token of each cell, in running text the token's last piece, which two tokens may share."""
 
     token_ids: tuple[int, ...]
     positions: tuple[int, ...]
@@ -71,6 +80,24 @@ class CellWriter:
             known = tuple(self._encode(show_token(token))) if token else ()
             self._known[token] = known
         return known
+
+
+class InlineWriter:
+    """Writes an excerpt as running text; `encode_starts` as in EngineTokenizer."""
+
+    def __init__(self, encode_starts: EncodeStarts) -> None:
+        self._encode_starts = encode_starts
+
+    def write(self, tokens: Sequence[str], levels: Sequence[int | None]) -> Cells:
+        """The joined texts of `tokens` [T]. `levels` [T] are not shown: nothing stands between two tokens.
+
+        A token that ends inside a piece is read at that piece, an empty one where the token before it is read.
+        """
+        shown = [show_token(token) for token in tokens]
+        token_ids, starts = self._encode_starts("".join(shown))
+        ends = np.cumsum([len(text) for text in shown])
+        places = np.searchsorted(np.asarray(starts), ends, side="left") - 1
+        return Cells(token_ids=tuple(token_ids), positions=tuple(int(place) for place in places.clip(min=0)))
 
 
 def cell_text(tokens: Sequence[str], levels: Sequence[int | None], form: CellFormat, labels: Sequence[str]) -> str:

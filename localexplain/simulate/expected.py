@@ -9,12 +9,12 @@ labels' own probabilities are read, however unlikely, and the mass that fell on 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
-from localexplain.engines.base import Engine, LabelReply, LabelRequest, Message
+from localexplain.engines.base import Engine, EngineTokenizer, LabelReply, LabelRequest, Message
 from localexplain.engines.labels import LabelSet, choose_labels
 from localexplain.prompts import (
     ExampleNeuron,
@@ -22,11 +22,11 @@ from localexplain.prompts import (
     begin,
     first_examples,
     load_prompt,
-    one_line,
+    shown_explanation,
     use_chat,
 )
 from localexplain.simulate.base import SimulateConfig, no_tokens_reply, simulator_identity, together, too_long_reply
-from localexplain.simulate.cells import CellFormat, CellWriter, cell_text
+from localexplain.simulate.cells import CellFormat, CellWriter, InlineWriter, cell_text
 from localexplain.types import Identity, Mode, SimulateReply, SimulateTask
 
 TASK = "simulate-expected"
@@ -48,6 +48,17 @@ def cell_format(prompt: PromptFiles) -> CellFormat:
     return CellFormat(separator=prompt.setting("separator"), filler=prompt.setting("filler"), end=prompt.setting("end"))
 
 
+def is_inline(prompt: PromptFiles) -> bool:
+    """Whether excerpts are running text instead of a line a token."""
+    return prompt.setting("cells", default="lines") == "inline"
+
+
+def cell_writer(prompt: PromptFiles, tokenizer: EngineTokenizer, labels: LabelSet) -> CellWriter | InlineWriter:
+    if is_inline(prompt):
+        return InlineWriter(tokenizer.encode_starts)
+    return CellWriter(tokenizer.encode, cell_format(prompt), labels.ids)
+
+
 def legend(labels: LabelSet) -> str:
     """The scale in words where the labels are not the numbers themselves: "a = 0, b = 1, ..."; else ""."""
     if labels.name == PLAIN_LABELS:
@@ -61,7 +72,7 @@ def prefix_parts(
     """What stands before an excerpt's cells: the instruction, the examples, the explanation and nothing after it."""
     start, end = prompt.setting("excerpt_start"), prompt.setting("excerpt_end")
     instruction = prompt.render("instruction.j2", legend=legend(labels), filler=prompt.setting("filler"))
-    parts: list[str | Table] = [f"{instruction}\n\n"]
+    parts: list[str | Table] = [f"{instruction}\n\n"] if instruction else []
     for number, neuron in enumerate(examples, start=1):
         parts.append(show_header(prompt, number, neuron.explanation))
         for excerpt in neuron.excerpts:
@@ -72,7 +83,7 @@ def prefix_parts(
 
 
 def show_header(prompt: PromptFiles, number: int, explanation: str) -> str:
-    return prompt.render("neuron.j2", number=number, explanation=one_line(explanation)) + "\n"
+    return prompt.render("neuron.j2", number=number, explanation=shown_explanation(prompt, explanation)) + "\n"
 
 
 def join_text(parts: Iterable[str | Table]) -> list[str | Table]:
@@ -122,6 +133,11 @@ def read_reply(answer: LabelReply, labels: LabelSet) -> SimulateReply:
     )
 
 
+def for_tokens(reply: SimulateReply, places: Int64[np.ndarray, " T"]) -> SimulateReply:
+    """A reply about positions as one about tokens; `places` [T]: which position belongs to each token."""
+    return reply if reply.expected is None else replace(reply, expected=reply.expected[places])
+
+
 # the simulator -------------------------------------------------------------------------------------------------------
 
 
@@ -140,7 +156,7 @@ class ExpectedSimulator:
         self._chat = use_chat(config.chat, has_chat_template=tokenizer.has_chat_template)
         self._format = cell_format(self._prompt)
         self._labels = choose_labels(tokenizer.encode, tokenizer.decode, self._format.separator)
-        self._writer = CellWriter(tokenizer.encode, self._format, self._labels.ids)
+        self._writer = cell_writer(self._prompt, tokenizer, self._labels)
 
     @property
     def identity(self) -> Identity:
@@ -160,35 +176,44 @@ class ExpectedSimulator:
     def simulate(self, tasks: Sequence[SimulateTask]) -> list[SimulateReply]:
         replies: dict[int, SimulateReply] = {}
         requests: dict[int, LabelRequest] = {}
+        places: dict[int, Int64[np.ndarray, " T"]] = {}
         prefixes: dict[tuple[str, int], tuple[int, ...]] = {}
         for place in together([task.explanation for task in tasks]):
             if not tasks[place].tokens:
                 replies[place] = no_tokens_reply()
-            elif request := self._fit(tasks[place], prefixes):
-                requests[place] = request
+            elif fitted := self._fit(tasks[place], prefixes):
+                requests[place], places[place] = fitted
             else:
                 replies[place] = too_long_reply(self._engine.context_tokens)
         answers = self._engine.label_logprobs(list(requests.values())) if requests else []
         for place, answer in zip(requests, answers, strict=True):
-            replies[place] = read_reply(answer, self._labels)
+            replies[place] = for_tokens(read_reply(answer, self._labels), places[place])
         return [replies[place] for place in range(len(tasks))]
 
     def close(self) -> None:
         self._engine.close()
 
-    def _fit(self, task: SimulateTask, prefixes: dict[tuple[str, int], tuple[int, ...]]) -> LabelRequest | None:
+    def _fit(
+        self, task: SimulateTask, prefixes: dict[tuple[str, int], tuple[int, ...]]
+    ) -> tuple[LabelRequest, Int64[np.ndarray, " T"]] | None:
         """The request with as many examples as the context has room for, of this task alone, so that what it is
-        simulated with does not hang on its company; None where it has not even room for none."""
+        simulated with does not hang on its company, and which of its positions belongs to each token; None where it
+        has not even room for none."""
         cells = self._writer.write(task.tokens, [None] * len(task.tokens))
+        positions, places = np.unique(cells.positions, return_inverse=True)
         for few_shot in range(len(self._examples), -1, -1):
             key = (task.explanation, few_shot)
             if key not in prefixes:
                 prefixes[key] = self._prefix(task.explanation, few_shot)
             prefix = prefixes[key]
             if len(prefix) + len(cells.token_ids) + 1 <= self._engine.context_tokens:  # 1: engines may write a token
-                return LabelRequest(
-                    prefix=prefix, tail=cells.token_ids, positions=cells.positions, label_ids=self._labels.ids
+                request = LabelRequest(
+                    prefix=prefix,
+                    tail=cells.token_ids,
+                    positions=tuple(positions.tolist()),
+                    label_ids=self._labels.ids,
                 )
+                return request, places.astype(np.int64)
         return None
 
     def _prefix(self, explanation: str, few_shot: int) -> tuple[int, ...]:

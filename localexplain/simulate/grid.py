@@ -17,8 +17,8 @@ from localexplain.prompts import (
     begin,
     first_examples,
     load_prompt,
-    one_line,
     show_token,
+    shown_explanation,
     use_chat,
 )
 from localexplain.simulate.base import SimulateConfig, no_tokens_reply, simulator_identity, together, too_long_reply
@@ -27,40 +27,45 @@ from localexplain.types import Identity, Mode, SimulateReply, SimulateTask
 TASK = "simulate-grid"
 NUMBER = "(10|[0-9])"  # never \d: in Outlines it also matches the digits of other scripts
 TOKENS_PER_CELL = 3  # "10," where every character is a token of its own
+TOKENS_PER_NUMBERED_CELL = 9  # " 1024:10" likewise
 SPARE_TOKENS = 8
 
 
 # the grid ------------------------------------------------------------------------------------------------------------
 
 
-def grid_pattern(n_tokens: int) -> str:
-    """The regular expression of `n_tokens` >= 1 numbers 0..10 with commas between them."""
+def grid_pattern(n_tokens: int, *, numbered: bool = False) -> str:
+    """The regular expression of `n_tokens` >= 1 numbers 0..10 with commas between them; numbered, " 1:0 2:10 3:7"."""
+    if numbered:
+        return "".join(f" {place}:{NUMBER}" for place in range(1, n_tokens + 1))
     return NUMBER if n_tokens == 1 else f"{NUMBER}(,{NUMBER}){{{n_tokens - 1}}}"
 
 
-def grid_max_tokens(n_tokens: int) -> int:
-    return TOKENS_PER_CELL * n_tokens + SPARE_TOKENS
+def grid_max_tokens(n_tokens: int, *, numbered: bool = False) -> int:
+    return (TOKENS_PER_NUMBERED_CELL if numbered else TOKENS_PER_CELL) * n_tokens + SPARE_TOKENS
 
 
-def parse_grid(text: str, n_tokens: int) -> Float32[np.ndarray, " T"] | None:
+def parse_grid(text: str, n_tokens: int, *, numbered: bool = False) -> Float32[np.ndarray, " T"] | None:
     """The numbers of a grid [n_tokens] in 0..10, or None where `text` is not exactly such a grid.
 
-    >>> parse_grid("0,10,3", 3), parse_grid("075", 3)
-    (array([ 0., 10.,  3.], dtype=float32), None)
+    >>> parse_grid("0,10,3", 3), parse_grid("075", 3), parse_grid(" 1:0 2:10", 2, numbered=True)
+    (array([ 0., 10.,  3.], dtype=float32), None, array([ 0., 10.], dtype=float32))
     """
-    if not re.fullmatch(grid_pattern(n_tokens), text):
+    if not re.fullmatch(grid_pattern(n_tokens, numbered=numbered), text):
         return None
-    return np.array([int(number) for number in text.split(",")], dtype=np.float32)
+    cells = [cell.partition(":")[2] for cell in text.split()] if numbered else text.split(",")
+    return np.array([int(number) for number in cells], dtype=np.float32)
 
 
-def read_reply(answer: GenerateReply, n_tokens: int) -> SimulateReply:
+def read_reply(answer: GenerateReply, n_tokens: int, *, numbered: bool = False) -> SimulateReply:
     if answer.error is not None:
         return SimulateReply(expected=None, error=answer.error, counts=answer.counts)
-    expected = parse_grid(answer.text, n_tokens)
+    expected = parse_grid(answer.text, n_tokens, numbered=numbered)
     if expected is not None:
         return SimulateReply(expected=expected, counts=answer.counts)
     if answer.finish == "length":
-        error = f"cut off by max_tokens = {grid_max_tokens(n_tokens)} before all {n_tokens} numbers were written"
+        most = grid_max_tokens(n_tokens, numbered=numbered)
+        error = f"cut off by max_tokens = {most} before all {n_tokens} numbers were written"
     else:
         error = f"not a grid of {n_tokens} numbers: {answer.text[:80]!r}"
     return SimulateReply(expected=None, error=error, counts=answer.counts)
@@ -71,7 +76,7 @@ def read_reply(answer: GenerateReply, n_tokens: int) -> SimulateReply:
 
 def show_question(prompt: PromptFiles, number: int, explanation: str, tokens: Sequence[str]) -> str:
     shown = [show_token(token) for token in tokens]
-    return prompt.render("neuron.j2", number=number, explanation=one_line(explanation), tokens=shown)
+    return prompt.render("neuron.j2", number=number, explanation=shown_explanation(prompt, explanation), tokens=shown)
 
 
 def example_turns(prompt: PromptFiles, examples: Sequence[ExampleNeuron]) -> tuple[tuple[str, str], ...]:
@@ -98,7 +103,8 @@ def as_text(prompt: PromptFiles, examples: Sequence[ExampleNeuron], question: st
     """The same as plain text, up to where the grid begins."""
     answer_start = prompt.setting("answer_start")
     turns = [f"{asked}\n{answer_start}{grid}" for asked, grid in example_turns(prompt, examples)]
-    return "\n\n".join([prompt.render("instruction.j2"), *turns, f"{question}\n{answer_start}"])
+    parts = [prompt.render("instruction.j2"), *turns, f"{question}\n{answer_start}"]
+    return "\n\n".join(part for part in parts if part)
 
 
 # the simulator -------------------------------------------------------------------------------------------------------
@@ -116,6 +122,7 @@ class GridSimulator:
         self._prompt = load_prompt(TASK, config.prompt_version)
         self._examples = first_examples(self._prompt, config.few_shot)
         self._chat = use_chat(config.chat, has_chat_template=engine.tokenizer.has_chat_template)
+        self._numbered = self._prompt.setting("grid", default="plain") == "numbered"
 
     @property
     def identity(self) -> Identity:
@@ -144,7 +151,7 @@ class GridSimulator:
                 replies[place] = too_long_reply(self._engine.context_tokens)
         answers = self._engine.generate(list(requests.values())) if requests else []
         for place, answer in zip(requests, answers, strict=True):
-            replies[place] = read_reply(answer, len(tasks[place].tokens))
+            replies[place] = read_reply(answer, len(tasks[place].tokens), numbered=self._numbered)
         return [replies[place] for place in range(len(tasks))]
 
     def close(self) -> None:
@@ -152,14 +159,14 @@ class GridSimulator:
 
     def _fit(self, task: SimulateTask) -> GenerateRequest | None:
         """The request with as many examples as the context has room for; None where it has not even room for none."""
-        max_tokens = grid_max_tokens(len(task.tokens))
+        max_tokens = grid_max_tokens(len(task.tokens), numbered=self._numbered)
         for few_shot in range(len(self._examples), -1, -1):
             token_ids = self._token_ids(task, few_shot)
             if len(token_ids) + max_tokens <= self._engine.context_tokens:
                 return GenerateRequest(
                     token_ids=token_ids,
                     sampling=Sampling(max_tokens=max_tokens),
-                    pattern=grid_pattern(len(task.tokens)),
+                    pattern=grid_pattern(len(task.tokens), numbered=self._numbered),
                 )
         return None
 

@@ -1,0 +1,234 @@
+"""The training set of an explainer: shards of examples, each made from its own number, so that any can be made anew.
+
+    passages ─┐                                    stage "text"   running text alone
+    concepts ─┼──episodes of examples──> shards    stage "easy"   exact words first: matching is learned in a jump there
+    real units┘                                    stage "all"    every kind, real records, grids, judging, explaining
+
+Source of the order of the stages: see docs/log.md, 2026-11-21.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from localexplain.explain.lookup import name_tokens
+from localexplain.planted.concept import find_levels, plant, token_levels
+from localexplain.train.concepts import EASY, KINDS
+from localexplain.train.drafts import Draft, join_words, pick
+from localexplain.train.examples import Example, ExampleWriter
+from localexplain.train.passages import words_of
+from localexplain.train.records import RealExcerpt, RealUnit
+from localexplain.train.source import ConceptSource, draw_from
+
+Stage = Literal["text", "easy", "all"]
+Random = np.random.Generator
+CutTokens = Callable[[str], Sequence[str]]
+
+PIECES = re.compile(r"\s?\w+|\s?[^\w\s]+|\s+")
+LONGEST_TOKENS = 64  # of an excerpt: the protocol's
+CLEARLY = 5  # the lowest level that makes an excerpt fit for the judge
+TEXT_SHARE, REAL_SHARE = 0.08, 0.16  # of the episodes of the stage "all"
+GRID_SHARE, EMPTY_SHARE, WRONG_SHARE, VAGUE_SHARE = 0.05, 0.03, 0.06, 0.05  # of its simulations
+FIRING, SILENT = 3, 2  # simulated texts of an episode
+TRIES = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """A text as tokens [T], their true levels [T] and those with noise [T], all 0..10."""
+
+    tokens: tuple[str, ...]
+    levels: tuple[int, ...]
+    noisy: tuple[int, ...]
+
+
+def word_pieces(text: str) -> tuple[str, ...]:
+    """Words with the space before them, signs, white space: the tokens of no model in particular."""
+    return tuple(PIECES.findall(text))
+
+
+class ExampleSource:
+    """Draws episodes: a concept or a real unit, and the examples made from it.
+
+    cut    tokens of a text by a subject's own tokenizer; joined they are the text
+    """
+
+    def __init__(
+        self, concepts: ConceptSource, writer: ExampleWriter, cut: CutTokens, real_units: Sequence[RealUnit]
+    ) -> None:
+        self._concepts = concepts
+        self._writer = writer
+        self._cut = cut
+        self._real = real_units
+        self._before: list[tuple[str, Draft]] = []  # texts of the last episodes: the silent comparison
+
+    def forget(self) -> None:
+        """Begins anew, so that a shard does not depend on the one made before it."""
+        self._before.clear()
+
+    def episodes(self, stage: Stage, random: Random) -> Iterator[list[Example]]:
+        """Without end."""
+        while True:
+            chance = random.random()
+            if stage == "text" or (stage == "all" and chance < TEXT_SHARE):
+                yield [self._text(random)]
+            elif stage == "all" and self._real and chance < TEXT_SHARE + REAL_SHARE:
+                yield self._real_episode(self._real[int(random.integers(len(self._real)))], random)
+            else:
+                yield self._planted_episode(stage, random)
+
+    def _text(self, random: Random) -> Example:
+        return self._writer.text(" ".join(self._concepts.passages.draw(random) for _ in range(3)))
+
+    # texts
+
+    def _tokens(self, text: str, random: Random) -> tuple[str, ...]:
+        """The text's tokens, at most LONGEST_TOKENS, from a random place on where chance has it."""
+        tokens = tuple(self._cut(text)) if random.random() < 0.65 else word_pieces(text)
+        most = LONGEST_TOKENS if random.random() < 0.35 else int(random.integers(14, 44))
+        if random.random() < 0.5:
+            return tokens[:most]
+        start = int(random.integers(max(1, len(tokens) - most + 1)))
+        return tokens[start : start + most]
+
+    def _levels(self, draft: Draft, tokens: Sequence[str], random: Random) -> Cut:
+        levels = token_levels(find_levels(draft.concept, "".join(tokens)), tokens)
+        noisy = np.rint(plant(levels, random)).astype(int)
+        return Cut(tuple(tokens), tuple(levels.tolist()), tuple(noisy.tolist()))
+
+    def _candidate(self, draft: Draft, random: Random) -> str:
+        """A text that is likely to hold the concept."""
+        passages = self._concepts.passages
+        if draft.look_up and random.random() < (0.6 if draft.edit is not None else 1.0):
+            found = passages.draw_with(pick(draft.look_up, random), random)
+            if found is not None:
+                return found
+        text = passages.draw(random)
+        return draft.edit(text, random) if draft.edit is not None and random.random() < 0.85 else text
+
+    def _firing(self, draft: Draft, n: int, random: Random) -> list[Cut]:
+        found: list[Cut] = []
+        for _ in range(TRIES + n):
+            if len(found) == n:
+                break
+            cut = self._levels(draft, self._tokens(self._candidate(draft, random), random), random)
+            if any(cut.levels):
+                found.append(cut)
+        return found
+
+    def _silent_text(self, draft: Draft, random: Random) -> str:
+        if self._before and random.random() < 0.6:
+            text, _ = self._before[int(random.integers(len(self._before)))]
+            return text
+        return self._concepts.passages.draw(random)
+
+    # episodes
+
+    def _planted_episode(self, stage: Stage, random: Random) -> list[Example]:
+        draft = draw_from(self._concepts, random, EASY if stage == "easy" else KINDS)
+        concept = draft.concept
+        firing = self._firing(draft, FIRING + (3 if random.random() < 0.6 else 0), random)
+        if len(firing) < 2:
+            return []
+        silent = [
+            self._levels(draft, self._tokens(self._silent_text(draft, random), random), random) for _ in range(SILENT)
+        ]
+        examples: list[Example] = []
+        for cut in (*firing[:FIRING], *silent[: 1 + int(random.random() < 0.6)]):
+            explanation = pick(concept.explanations, random)
+            examples.append(self._simulated(draft, explanation, cut, stage, random))
+        if len(firing) > FIRING or stage == "all":
+            examples.append(self._explained(draft, firing, random))
+        self._remember("".join(firing[0].tokens), draft)
+        return examples
+
+    def _remember(self, text: str, draft: Draft) -> None:
+        self._before.append((text, draft))
+        del self._before[:-64]
+
+    def _simulated(self, draft: Draft, explanation: str, cut: Cut, stage: Stage, random: Random) -> Example:
+        fits = any(level >= CLEARLY for level in cut.levels)
+        if stage == "easy":
+            return self._writer.simulate(explanation, cut.tokens, cut.levels, fits)  # clean, for the jump's sake
+        chance = random.random()
+        if chance < GRID_SHARE:
+            short = int(random.integers(4, LONGEST_TOKENS + 1))
+            return self._writer.grid(explanation, cut.tokens[:short], cut.noisy[:short])
+        chance -= GRID_SHARE
+        if chance < EMPTY_SHARE:
+            return self._writer.simulate("", cut.tokens, cut.noisy)
+        chance -= EMPTY_SHARE
+        if chance < WRONG_SHARE and self._before:
+            _, other = self._before[int(random.integers(len(self._before)))]
+            truly = self._levels(other, cut.tokens, random)
+            return self._writer.simulate(
+                pick(other.concept.explanations, random),
+                cut.tokens,
+                cut.noisy,
+                any(level >= CLEARLY for level in truly.levels),
+            )
+        chance -= WRONG_SHARE
+        if chance < VAGUE_SHARE:
+            vague = self._concepts.say("vague", random, 2, name=draft.concept.name.lower())[1]
+            kept = tuple(level if random.random() < 0.6 else 0 for level in cut.noisy)
+            return self._writer.simulate(vague, cut.tokens, kept, fits)
+        return self._writer.simulate(explanation, cut.tokens, cut.noisy, fits)
+
+    def _explained(self, draft: Draft, firing: Sequence[Cut], random: Random) -> Example:
+        answer = draft.concept.explanations[0].replace('"', "")
+        if draft.shown:
+            seen: dict[str, None] = {}
+            for cut in firing:
+                active = zip(cut.tokens, cut.levels, strict=True)
+                words = words_of("".join(token if level else " " for token, level in active))
+                seen.update(dict.fromkeys(word for word in words if len(word) > 2))
+            names = list(seen)[:4]
+            listed = ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1] if names else ""
+            answer = draft.shown[0].format(list=listed) if listed else answer
+        return self._writer.explain([(cut.tokens, cut.noisy) for cut in firing[:5]], answer)
+
+    def _real_episode(self, unit: RealUnit, random: Random) -> list[Example]:
+        words = list(unit.words)
+        table = unit.listing
+        plain = join_words(words, random)
+        if table == "words":
+            explanations = [
+                *self._concepts.say("words", random, 4, list=plain),
+                name_tokens([f" {word}" for word in words[:5]]),
+            ]
+            answer = f"the words {', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else f"the word {words[0]}"
+        else:
+            explanations = list(self._concepts.say("after", random, 4, word=plain))
+            listed = " or ".join(words[:4])
+            answer = f"the word right after {listed}"
+        chosen = [unit.top[int(place)] for place in random.permutation(len(unit.top))[:5]]
+        examples = [
+            self._real_simulated(pick(explanations, random), excerpt, random)
+            for excerpt in (*chosen[:2], unit.random[int(random.integers(len(unit.random)))])
+        ]
+        shown = [(excerpt.tokens, excerpt.levels) for excerpt in chosen]
+        return [*examples, self._writer.explain(shown, answer)]
+
+    def _real_simulated(self, explanation: str, excerpt: RealExcerpt, random: Random) -> Example:
+        if random.random() < GRID_SHARE:
+            return self._writer.grid(explanation, excerpt.tokens, excerpt.levels)
+        if random.random() < EMPTY_SHARE:
+            return self._writer.simulate("", excerpt.tokens, excerpt.levels)
+        return self._writer.simulate(explanation, excerpt.tokens, excerpt.levels)
+
+
+def make_shard(source: ExampleSource, stage: Stage, number: int, n_tokens: int, seed: int) -> list[Example]:
+    """At least `n_tokens` tokens of examples; the same for the same (stage, number, seed) and source."""
+    random = np.random.default_rng((seed, ("text", "easy", "all").index(stage), number))
+    source.forget()
+    found: list[Example] = []
+    size = 0
+    for examples in source.episodes(stage, random):
+        found += examples
+        size += sum(len(example.ids) for example in examples)
+        if size >= n_tokens:
+            return found
+    raise AssertionError("episodes never end")

@@ -1,0 +1,258 @@
+"""Train a small language model that explains, simulates and judges: the recipe behind models/tiny-explainer-*.
+
+    texts ──> passages, tokenizer, shards of examples (data folder, shared by all sizes)          prepare_data
+    data folder ──> Qwen3 of a size, embeddings with meaning and spelling ──steps──> model folder   train_explainer
+
+The same call resumes: shards are made each from its own number, and the batches of a step from (seed, step) alone. With
+a GPU it uses the GPU; on a CPU it uses bf16 autocast where the processor has it.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from localexplain.errors import UserError
+from localexplain.train.batches import ExampleSet, plan_steps
+from localexplain.train.explainer_settings import SIZES, ExplainerTraining
+from localexplain.train.subject import CARD_FILE, autocast_dtype, save_atomically, write_card
+from localexplain.train.training_set import STAGES, describe_data, prepare_data, shard_numbers
+
+NEGATIVES = 1011  # tokens drawn each step that a label has to be likelier than, beside the other labels
+TEXT_WEIGHT = 0.5  # of a written token's loss, against a label's
+MINIMUM_SHARE = 0.05  # of the learning rate, at the end
+MATCHING_SHARE = 0.5  # of the heads begin with keys like their queries: attention to like tokens
+ROPE_THETA = 1_000_000.0
+FAST_SCALE = 0.05  # of the matching heads' weights in dimensions that turn much within an excerpt
+SLOW_TURN = 0.02  # radians a token, at most, of the other dimensions
+SHARPNESS = 1.4  # of attention, to begin with
+
+
+def slow_dimensions(head_width: int) -> Any:
+    """[head_width] whether the rotary embedding turns a dimension by at most SLOW_TURN radians a token: a match of
+    content is then the same at any distance within a prompt. A pair is a dimension and the one half a head on."""
+    import torch
+
+    turns = ROPE_THETA ** (-torch.arange(head_width // 2) / (head_width // 2))
+    return (turns <= SLOW_TURN).repeat(2)
+
+
+def make_model(settings: ExplainerTraining, stream: np.ndarray, texts: Sequence[str]) -> Any:
+    """A Qwen3 of the size, float32: embeddings from the texts, half the heads' keys like their queries.
+
+    Source of the second: Trockman & Kolter 2023, mimetic initialisation of self-attention.
+    """
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from localexplain.train.embeddings import initial_embeddings
+
+    size = SIZES[settings.size]
+    torch.manual_seed(settings.seed)
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(texts),
+            hidden_size=size.width,
+            intermediate_size=size.mlp,
+            num_hidden_layers=size.layers,
+            num_attention_heads=size.heads,
+            num_key_value_heads=size.heads,
+            head_dim=size.head_width,
+            max_position_embeddings=settings.context_tokens,
+            rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+            tie_word_embeddings=True,
+            use_cache=True,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+    model.set_attn_implementation("eager")  # with prompts this short faster on a CPU than the fused kernel's backward
+    with torch.no_grad():
+        model.model.embed_tokens.weight.copy_(initial_embeddings(stream, texts, size.width, settings.seed))
+        matching = math.ceil(size.heads * MATCHING_SHARE)
+        slow = slow_dimensions(size.head_width)
+        for block in model.model.layers:
+            attention = block.self_attn
+            torch.nn.init.normal_(attention.q_proj.weight, std=size.width**-0.5)
+            torch.nn.init.normal_(attention.k_proj.weight, std=size.width**-0.5)
+            queries = attention.q_proj.weight.view(size.heads, size.head_width, size.width)
+            keys = attention.k_proj.weight.view(size.heads, size.head_width, size.width)
+            queries[:matching] *= torch.where(slow, 1.0, FAST_SCALE)[:, None]
+            keys[:matching] = queries[:matching]
+            attention.q_norm.weight.fill_(SHARPNESS)
+            for projection in (attention.o_proj, block.mlp.down_proj):
+                projection.weight.mul_((2 * size.layers) ** -0.5)
+    return model
+
+
+def batch_loss(
+    model: Any, ids: Any, targets: Any, label_ids: Any, negatives: Any, vocabulary: int, nothing: int
+) -> tuple[Any, float, float]:
+    """The loss to minimise, and the mean loss in nats of the labels and of the written tokens (nan where none)."""
+    import torch
+    from torch.nn.functional import cross_entropy, linear
+
+    hidden = model.model(input_ids=ids).last_hidden_state
+    weights = model.get_input_embeddings().weight
+    is_text = targets < vocabulary
+    is_label = (targets >= vocabulary) & (targets != nothing)
+    label_sum = text_sum = torch.zeros(())
+    n_text, n_label = int(is_text.sum()), int(is_label.sum())
+    if n_label:
+        candidates = torch.cat([label_ids, negatives])
+        logits = linear(hidden[is_label], weights[candidates]).float()
+        label_sum = cross_entropy(logits, targets[is_label] - vocabulary, reduction="sum")
+    if n_text:
+        text_sum = cross_entropy(linear(hidden[is_text], weights).float(), targets[is_text], reduction="sum")
+    loss = (label_sum + TEXT_WEIGHT * text_sum) / max(1, n_label + n_text)
+    of_labels = float(label_sum.detach()) / n_label if n_label else math.nan
+    of_text = float(text_sum.detach()) / n_text if n_text else math.nan
+    return loss, of_labels, of_text
+
+
+def learning_rate_share(step: int, n_steps: int, warmup_steps: int) -> float:
+    """Linear warm-up, then flat, then from half way on a cosine down to MINIMUM_SHARE."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = max(0.0, (step / n_steps - 0.4) / 0.6)
+    return MINIMUM_SHARE + (1 - MINIMUM_SHARE) * (0.5 + 0.5 * math.cos(math.pi * progress))
+
+
+def describe_settings(settings: ExplainerTraining) -> dict[str, Any]:
+    """The settings as the card says them: of folders the names alone, and nothing that does not change the model."""
+    own = {key: value for key, value in asdict(settings).items() if key not in ("data", "processes")}
+    return own | {"texts": Path(settings.texts).name, "out": Path(settings.out).name}
+
+
+def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] = print) -> dict[str, Any]:
+    """Trains, or goes on training, and writes the model folder; returns what the card says.
+
+    The folder holds config.json, model.safetensors in float16, the tokenizer and card.json; what is only needed on the
+    way lies in OUT/checkpoint.pt and the data folder. Raises UserError when OUT was begun with other settings.
+    """
+    import torch
+
+    from localexplain.engines.tokenizer import HuggingFaceTokenizer
+    from localexplain.train.examples import NOTHING, PROMPT_VERSION, ExampleWriter
+
+    out = Path(settings.out)
+    described = describe_settings(settings)
+    if (out / CARD_FILE).exists():
+        card: dict[str, Any] = json.loads((out / CARD_FILE).read_text(encoding="utf-8"))
+        if card.get("settings") != described:
+            raise UserError(f"{out}: holds a model trained with other settings; use another folder")
+        report(f"{out}: trained already")
+        return card
+    out.mkdir(parents=True, exist_ok=True)
+    folder = prepare_data(settings, report)
+    tokenizer = HuggingFaceTokenizer.load(folder / "tokenizer")
+    writer = ExampleWriter(tokenizer)
+    vocabulary = tokenizer.vocabulary_tokens
+    texts = [tokenizer.backend.decode([index], skip_special_tokens=False) for index in range(vocabulary)]
+    sets = {stage: ExampleSet.load(settings, stage) for stage in STAGES if len(shard_numbers(settings, stage))}
+    steps = plan_steps(settings, sets)
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = make_model(settings, np.load(folder / "stream.npy").astype(np.int64), texts).to(device)
+    rate = settings.learning_rate or SIZES[settings.size].learning_rate
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    plain = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+    checkpoint = out / "checkpoint.pt"
+    step, seconds, curve = 0, 0.0, []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["settings"] != described:
+            raise UserError(f"{out}: begun with other settings; use the same ones, or another folder")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, seconds, curve = state["step"], state["seconds"], state["curve"]
+        report(f"resumed at step {step:,} of {len(steps):,}")
+
+    label_ids = torch.tensor(writer.label_ids, device=device)
+    others = torch.tensor(sorted(set(range(vocabulary)) - set(writer.label_ids)))
+    dtype = autocast_dtype(device)
+    began = time.monotonic() - seconds
+    held: dict[str, list[float]] = {"labels": [], "text": []}
+    n_tokens = 0
+    model.train()
+    while step < len(steps):
+        stage, chosen = steps[step]
+        for group in optimizer.param_groups:
+            group["lr"] = rate * learning_rate_share(step, len(steps), settings.warmup_steps)
+        ids, targets = (torch.from_numpy(part).to(device) for part in sets[stage].read(chosen, NOTHING))
+        drawn = np.random.default_rng((settings.seed, 7, step)).integers(0, len(others), NEGATIVES)
+        with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
+            negatives = others[torch.from_numpy(drawn)].to(device)
+            loss, of_labels, of_text = batch_loss(model, ids, targets, label_ids, negatives, vocabulary, NOTHING)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        n_tokens += ids.numel()
+        for name, value in (("labels", of_labels), ("text", of_text)):
+            if not math.isnan(value):
+                held[name].append(value)
+        if step % 100 == 0 or step == len(steps):
+            means = {name: float(np.mean(values)) if values else None for name, values in held.items()}
+            curve.append({"step": step, "stage": stage, **means})
+            shown = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items() if mean is not None)
+            speed = n_tokens / max(1e-9, time.monotonic() - began - seconds)
+            report(f"step {step:,}/{len(steps):,} {stage}  {shown} nats  {speed:,.0f} tokens/s")
+            held = {"labels": [], "text": []}
+        if step % settings.checkpoint_steps == 0 and step < len(steps):
+            parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": curve}
+            now = time.monotonic() - began
+            save_atomically(parts | {"step": step, "seconds": now, "settings": described}, checkpoint)
+
+    card = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "prompt_version": PROMPT_VERSION,
+        "few_shot": 0,
+        "training_tokens_seen": int(
+            sum((sets[stage].ends - sets[stage].starts)[batch].sum() for stage, batch in steps)
+        ),
+        "steps": len(steps),
+        "training_seconds": round(time.monotonic() - began),
+        "final_loss_nats": curve[-1],
+        "curve": curve[:: max(1, len(curve) // 40)],
+        "data": describe_data(settings),
+        "settings": described,
+    }
+    save_model(model, folder / "tokenizer", out)
+    write_card(card, out)
+    checkpoint.unlink(missing_ok=True)
+    return card
+
+
+def save_model(model: Any, tokenizer: Path, out: Path) -> None:
+    """Writes config, weights in float16 and the tokenizer's files."""
+    import torch
+
+    model.to(torch.float16).save_pretrained(out)
+    for path in sorted(tokenizer.iterdir()):
+        shutil.copyfile(path, out / path.name)
+
+
+def export_checkpoint(settings: ExplainerTraining, out: Path) -> int:
+    """Writes the model of the last checkpoint as a folder that engines load, to look at a training under way; returns
+    its step."""
+    import torch
+
+    state = torch.load(Path(settings.out) / "checkpoint.pt", map_location="cpu", weights_only=True)
+    folder = settings.data_folder
+    tokenizer = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    texts = [""] * len(tokenizer["model"]["vocab"])
+    size_only = np.zeros(64, dtype=np.int64)
+    model = make_model(settings, size_only, texts)
+    model.load_state_dict(state["model"])
+    save_model(model, folder / "tokenizer", out)
+    return int(state["step"])
