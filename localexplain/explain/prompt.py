@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from localexplain.engines.base import Message
 from localexplain.explain.normalise import active_fraction, highest_activation, normalise
-from localexplain.explain.windows import Window, cut_windows
+from localexplain.explain.windows import Window, active_words, cut_windows
 from localexplain.prompts import ExampleNeuron, PromptFiles, show_token
 from localexplain.types import ExplainTask, Record
 
@@ -90,6 +90,15 @@ def prompt_windows(prompt: PromptFiles, excerpts: Sequence[ShownExcerpt]) -> lis
     ]
 
 
+def prompt_words(prompt: PromptFiles, excerpts: Sequence[ShownExcerpt]) -> list[str]:
+    """The most active runs of tokens, where the prompt's settings ask for them."""
+    most = int(prompt.setting("words", default="0"))
+    if not most:
+        return []
+    pairs = [(excerpt.tokens, excerpt.levels) for excerpt in excerpts]
+    return [show_token(word) for word in active_words(pairs, int(prompt.setting("window_lowest")), most)]
+
+
 def show_neuron(prompt: PromptFiles, number: int, excerpts: Sequence[ShownExcerpt]) -> str:
     windows = [
         {"opens_text": window.opens_text, "pairs": [(show_token(token), level) for token, level in window.pairs]}
@@ -99,6 +108,7 @@ def show_neuron(prompt: PromptFiles, number: int, excerpts: Sequence[ShownExcerp
         "neuron.j2",
         number=number,
         windows=windows,
+        words=prompt_words(prompt, excerpts),
         excerpts=[list(zip(map(show_token, e.tokens), e.levels, strict=True)) for e in excerpts],
         active=[(show_token(token), level) for token, level in repeated_pairs(excerpts)],
     )

@@ -37,3 +37,23 @@ def cut_windows(
         )
         for start, end in spans
     ]
+
+
+def active_words(excerpts: Sequence[tuple[Sequence[str], Sequence[int]]], lowest: int, most: int) -> list[str]:
+    """Up to `most` different runs of tokens of at least `lowest`, stripped: those of highest level first, then those
+    that came first. `excerpts`: (tokens, levels) of each.
+
+    >>> active_words([([" tro", "mbone", " and", " flute"], [7, 7, 0, 9])], lowest=3, most=5)
+    ['flute', 'trombone']
+    """
+    highest: dict[str, int] = {}
+    for tokens, levels in excerpts:
+        run, level = "", 0
+        for token, here in [*zip(tokens, levels, strict=True), ("", 0)]:
+            if here >= lowest and not (run and token.startswith(" ")):
+                run, level = run + token, max(level, here)
+                continue
+            if word := run.strip():
+                highest[word] = max(highest.get(word, 0), level)
+            run, level = (token, here) if here >= lowest else ("", 0)
+    return sorted(highest, key=lambda word: -highest[word])[:most]

@@ -15,12 +15,13 @@ from typing import Literal
 import numpy as np
 
 from localexplain.explain.lookup import name_tokens
+from localexplain.explain.windows import active_words
 from localexplain.planted.concept import find_levels, plant, token_levels
 from localexplain.train.concepts import EASY, KINDS
-from localexplain.train.drafts import Draft, join_words, pick
+from localexplain.train.drafts import Draft, join_words, name_words, pick
 from localexplain.train.examples import Example, ExampleWriter
 from localexplain.train.passages import words_of
-from localexplain.train.records import RealExcerpt, RealUnit
+from localexplain.train.records import RealExcerpt, RealUnit, token_words
 from localexplain.train.source import ConceptSource, draw_from
 
 Stage = Literal["text", "easy", "all"]
@@ -32,7 +33,11 @@ LONGEST_TOKENS = 64  # of an excerpt: the protocol's
 CLEARLY = 5  # the lowest level that makes an excerpt fit for the judge
 TEXT_SHARE, REAL_SHARE = 0.08, 0.16  # of the episodes of the stage "all"
 GRID_SHARE, EMPTY_SHARE, WRONG_SHARE, VAGUE_SHARE = 0.05, 0.03, 0.06, 0.05  # of its simulations
+ANSWER_SHARE = 0.25  # of the simulations from what the explainer is taught to say
 FIRING, SILENT = 3, 2  # simulated texts of an episode
+SHOWN = 5  # excerpts that an explainer sees
+LISTED = 5  # words that an explanation names
+LOWEST_SEEN = 3  # level of a token that counts as active in what an explainer sees
 TRIES = 12
 
 
@@ -130,7 +135,7 @@ class ExampleSource:
     def _planted_episode(self, stage: Stage, random: Random) -> list[Example]:
         draft = draw_from(self._concepts, random, EASY if stage == "easy" else KINDS)
         concept = draft.concept
-        firing = self._firing(draft, FIRING + (3 if random.random() < 0.6 else 0), random)
+        firing = self._firing(draft, FIRING + (2 if random.random() < 0.6 else 0), random)
         if len(firing) < 2:
             return []
         silent = [
@@ -138,10 +143,10 @@ class ExampleSource:
         ]
         examples: list[Example] = []
         for cut in (*firing[:FIRING], *silent[: 1 + int(random.random() < 0.6)]):
-            explanation = pick(concept.explanations, random)
+            said = random.random() < ANSWER_SHARE
+            explanation = self._answer(draft, firing) if said else pick(concept.explanations, random)
             examples.append(self._simulated(draft, explanation, cut, stage, random))
-        if len(firing) > FIRING or stage == "all":
-            examples.append(self._explained(draft, firing, random))
+        examples.append(self._explained(draft, firing))
         self._remember("".join(firing[0].tokens), draft)
         return examples
 
@@ -177,40 +182,57 @@ class ExampleSource:
             return self._writer.simulate(vague, cut.tokens, kept, fits)
         return self._writer.simulate(explanation, cut.tokens, cut.noisy, fits)
 
-    def _explained(self, draft: Draft, firing: Sequence[Cut], random: Random) -> Example:
-        answer = draft.concept.explanations[0].replace('"', "")
-        if draft.shown:
-            seen: dict[str, None] = {}
-            for cut in firing:
-                active = zip(cut.tokens, cut.levels, strict=True)
-                words = words_of("".join(token if level else " " for token, level in active))
-                seen.update(dict.fromkeys(word for word in words if len(word) > 2))
-            names = list(seen)[:4]
-            listed = ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1] if names else ""
-            answer = draft.shown[0].format(list=listed) if listed else answer
-        return self._writer.explain([(cut.tokens, cut.noisy) for cut in firing[:5]], answer)
+    def _answer(self, draft: Draft, firing: Sequence[Cut]) -> str:
+        """What an explainer should say: the concept's first phrasing, without quotation marks, or the one that names
+        the words that were active."""
+        seen = (
+            active_words([(cut.tokens, cut.levels) for cut in firing[:SHOWN]], CLEARLY, LISTED) if draft.shown else []
+        )
+        words = list(dict.fromkeys(word for text in seen for word in words_of(text) if len(word) > 2))
+        if not words:
+            return draft.concept.explanations[0].replace('"', "")
+        return draft.shown.format(list=name_words(words[:LISTED]))
+
+    def _explained(self, draft: Draft, firing: Sequence[Cut]) -> Example:
+        return self._writer.explain([(cut.tokens, cut.noisy) for cut in firing[:SHOWN]], self._answer(draft, firing))
 
     def _real_episode(self, unit: RealUnit, random: Random) -> list[Example]:
+        chosen = [unit.top[int(place)] for place in random.permutation(len(unit.top))[:SHOWN]]
+        seen = self._seen_words(unit, chosen)
         words = list(unit.words)
-        table = unit.listing
         plain = join_words(words, random)
-        if table == "words":
-            explanations = [
-                *self._concepts.say("words", random, 4, list=plain),
-                name_tokens([f" {word}" for word in words[:5]]),
+        if unit.listing == "words":
+            said = [
+                f"the words {name_words(names)}" if len(names) > 1 else f"the word {names[0]}"
+                for names in (words, seen)
+                if names
             ]
-            answer = f"the words {', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else f"the word {words[0]}"
+            explanations = [
+                *said,
+                *self._concepts.say("words", random, 4, list=plain),
+                name_tokens([f" {word}" for word in words[:LISTED]]),
+            ]
         else:
-            explanations = list(self._concepts.say("after", random, 4, word=plain))
-            listed = " or ".join(words[:4])
-            answer = f"the word right after {listed}"
-        chosen = [unit.top[int(place)] for place in random.permutation(len(unit.top))[:5]]
+            said = [f"the word right after {' or '.join(names[:4])}" for names in (words, seen) if names]
+            explanations = [*said, *self._concepts.say("after", random, 4, word=plain)]
         examples = [
             self._real_simulated(pick(explanations, random), excerpt, random)
             for excerpt in (*chosen[:2], unit.random[int(random.integers(len(unit.random)))])
         ]
-        shown = [(excerpt.tokens, excerpt.levels) for excerpt in chosen]
-        return [*examples, self._writer.explain(shown, answer)]
+        if seen:
+            examples.append(self._writer.explain([(excerpt.tokens, excerpt.levels) for excerpt in chosen], said[-1]))
+        return examples
+
+    def _seen_words(self, unit: RealUnit, shown: Sequence[RealExcerpt]) -> list[str]:
+        """The words of the unit's listing that an explainer could name, because they are active in what it sees."""
+        which = 0 if unit.listing == "words" else 1
+        active = {
+            pair[which]
+            for excerpt in shown
+            for pair, level in zip(token_words(excerpt.tokens), excerpt.levels, strict=True)
+            if level >= LOWEST_SEEN
+        }
+        return [word for word in unit.words if word in active]
 
     def _real_simulated(self, explanation: str, excerpt: RealExcerpt, random: Random) -> Example:
         if random.random() < GRID_SHARE:

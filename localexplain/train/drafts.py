@@ -18,13 +18,13 @@ class Draft:
 
     look_up   words whose passages are likely to hold it; () where any passage is as likely
     edit      puts it into a text
-    shown     explanations that name the words `{list}` of the texts shown: an explainer's answers; () where it has none
+    shown     an explanation that names the words `{list}` of the texts shown: what an explainer should say; "" for none
     """
 
     concept: Concept
     look_up: tuple[str, ...] = ()
     edit: Edit | None = None
-    shown: tuple[str, ...] = ()
+    shown: str = ""
 
 
 def pick(items: Sequence[str], random: Random) -> str:
@@ -39,6 +39,15 @@ def some(items: Sequence[str], n: int, random: Random) -> list[str]:
 def alternatives(words: Sequence[str], endings: str = "") -> str:
     joined = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
     return rf"\b(?i:{joined}){endings}\b"
+
+
+def name_words(words: Sequence[str]) -> str:
+    """The words as an explainer lists them.
+
+    >>> name_words(["rug", "mat", "carpet"]), name_words(["rug"])
+    ('rug, mat and carpet', 'rug')
+    """
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
 def join_words(words: Sequence[str], random: Random) -> str:

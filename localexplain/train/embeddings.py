@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-REACH = 5  # tokens to each side that count as near
+REACH = 8  # tokens to each side that count as near
 SPELLING_SHARE = 0.375  # of the width
 HASHED_FEATURES = 4096
 LONGEST_NGRAM = 4

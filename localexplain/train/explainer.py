@@ -25,7 +25,7 @@ from localexplain.train.subject import CARD_FILE, autocast_dtype, save_atomicall
 from localexplain.train.training_set import STAGES, describe_data, prepare_data, shard_numbers
 
 NEGATIVES = 1011  # tokens drawn each step that a label has to be likelier than, beside the other labels
-TEXT_WEIGHT = 0.5  # of a written token's loss, against a label's
+TEXT_WEIGHT = 1.0  # of a written token's loss, against a label's
 MINIMUM_SHARE = 0.05  # of the learning rate, at the end
 MATCHING_SHARE = 0.5  # of the heads begin with keys like their queries: attention to like tokens
 ROPE_THETA = 1_000_000.0

@@ -21,7 +21,7 @@ class Size:
 SIZES = {
     "1m": Size(layers=3, width=96, heads=3, head_width=32, mlp=192, learning_rate=4e-3),
     "4m": Size(layers=4, width=256, heads=4, head_width=64, mlp=320, learning_rate=2e-3),
-    "12m": Size(layers=6, width=384, heads=6, head_width=64, mlp=768, learning_rate=1.2e-3),
+    "12m": Size(layers=5, width=384, heads=6, head_width=64, mlp=1024, learning_rate=1.2e-3),
 }
 
 
@@ -50,9 +50,9 @@ class ExplainerTraining:
     vocabulary: int = 8192
     context_tokens: int = 4096
     text_tokens: int = 0
-    easy_tokens: int = 2_000_000
-    all_tokens: int = 11_000_000
-    distinct_tokens: int = 11_000_000
+    easy_tokens: int = 1_200_000
+    all_tokens: int = 8_800_000
+    distinct_tokens: int = 9_000_000
     shard_tokens: int = 500_000
     batch_tokens: int = 2048
     learning_rate: float = 0.0

@@ -95,7 +95,7 @@ def make_tokenizer(settings: ExplainerTraining, blocks: Sequence[str], glosses: 
     """A byte-level BPE tokenizer in which the numbers of a grid's cells are single tokens."""
     counting = " ".join(str(number) for number in range(NUMBERED + 1))
     labels = "".join(f"\n{number}:{number % 11}" for number in range(NUMBERED + 1))
-    form = "\nneuron: \nlevels: \nfits: yes no"
+    form = "\nactive: \nneuron: \nlevels: \nfits: yes no"
     return train_tokenizer([*blocks, *glosses, *([counting, labels, form] * NUMBER_LINES)], settings.vocabulary)
 
 

@@ -1,6 +1,7 @@
 """The character each token starts in, against the bytes of the tokens themselves."""
 
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -180,7 +181,7 @@ def test_scripted_tokens_are_the_text_from_one_start_to_the_next(text):
     ids, starts = tokenizer.encode_starts(text)
     assert ids == tokenizer.encode(text)
     bounds = (*starts, len(text))
-    pieces = [text[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    pieces = [text[start:end] for start, end in pairwise(bounds)]
     assert [tokenizer.decode([index]) for index in ids] == pieces
     assert all(len(piece) == 1 or piece == "10" for piece in pieces)
     assert bounds[0] == 0

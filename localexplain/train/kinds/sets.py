@@ -10,7 +10,11 @@ from localexplain.train.wordnet import WordSet
 MOST_PATTERN_WORDS = 40
 
 
-def draw_set(source: ConceptSource, sets: Sequence[WordSet], random: Random, kind: str = "lexical") -> Draft | None:
+def draw_set(
+    source: ConceptSource, sets: Sequence[WordSet], random: Random, kind: str = "lexical", named: bool = False
+) -> Draft | None:
+    """A set of words under its names or definition; `named`: an explainer should say the name too, since it is one of
+    few that it can learn."""
     if not sets:
         return None
     found = sets[int(random.integers(len(sets)))]
@@ -23,7 +27,7 @@ def draw_set(source: ConceptSource, sets: Sequence[WordSet], random: Random, kin
         else:
             name = found.names[0] if not explanations else pick(found.names, random)
             explanations += source.say("lexical", random, 2, name=name.lower(), list=listed)[1:]
-    shown = f"words about {found.names[0].lower()}, such as {{list}}" if found.names else "the words {list}"
+    shown = f"{found.names[0].lower()}, such as {{list}}" if named else "words such as {list}"
     concept = Concept(
         kind=kind,
         name=found.names[0] if found.names else found.definition,
@@ -31,7 +35,7 @@ def draw_set(source: ConceptSource, sets: Sequence[WordSet], random: Random, kin
         patterns=(Pattern(find=alternatives(words, "(?:s|es)?")),),
         words=tuple(words),
     )
-    return Draft(concept=concept, look_up=tuple(words), edit=substitute_one_of(words), shown=(shown,))
+    return Draft(concept=concept, look_up=tuple(words), edit=substitute_one_of(words), shown=shown)
 
 
 def draw_wordnet(source: ConceptSource, random: Random) -> Draft | None:
@@ -39,7 +43,7 @@ def draw_wordnet(source: ConceptSource, random: Random) -> Draft | None:
 
 
 def draw_own_sets(source: ConceptSource, random: Random) -> Draft | None:
-    return draw_set(source, source.own_sets, random)
+    return draw_set(source, source.own_sets, random, named=True)
 
 
 def draw_synonyms(source: ConceptSource, random: Random) -> Draft | None:
@@ -47,4 +51,4 @@ def draw_synonyms(source: ConceptSource, random: Random) -> Draft | None:
 
 
 def draw_sentiment(source: ConceptSource, random: Random) -> Draft | None:
-    return draw_set(source, source.sentiments, random, kind="sentiment")
+    return draw_set(source, source.sentiments, random, kind="sentiment", named=True)
