@@ -5,7 +5,15 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHIPPED = ("prompts", "models", "eval/demo-texts", "eval/demo.toml", "eval/demo-lookup.toml", "eval/planted", "eval/puzzles")
+SHIPPED = (
+    "prompts",
+    "models",
+    "eval/demo-texts",
+    "eval/demo.toml",
+    "eval/demo-lookup.toml",
+    "eval/planted",
+    "eval/puzzles",
+)
 
 
 class ShippedFiles(BuildHookInterface):

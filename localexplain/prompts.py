@@ -50,16 +50,28 @@ class ExampleNeuron:
     excerpts: tuple[ExampleExcerpt, ...]
 
 
+def escape_regex(text: str) -> str:
+    """`text` as a regular expression that matches it alone; nothing is escaped that needs no escape, since engines of
+    patterns differ in which escapes they know.
+
+    >>> print(escape_regex("it's (1.5)"))
+    it's \\(1\\.5\\)
+    """
+    return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text)
+
+
 @lru_cache(maxsize=32)  # compiling a template takes milliseconds, and a prompt renders several
 def template_environment(files: tuple[tuple[str, str], ...]) -> jinja2.Environment:
     """`files`: (name, text) of each template."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.DictLoader(dict(files)),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,
     )
+    environment.filters["regex"] = escape_regex
+    return environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +218,8 @@ def shown_explanation(prompt: PromptFiles, explanation: str) -> str:
 def space_quoted(text: str) -> str:
     """A space after each opening quotation mark: a quoted word is then written with the pieces it has in running text.
 
-    >>> print(space_quoted("the word \"river\" or 'bank', not the bank's"))
-    the word " river" or ' bank', not the bank's
+    >>> print(space_quoted("the words 'river' or 'bank', not the bank's"))
+    the words ' river' or ' bank', not the bank's
     """
     return OPENING_QUOTE.sub(r"\1 ", text)
 

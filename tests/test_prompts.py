@@ -65,7 +65,7 @@ def test_identity_tells_a_moved_boundary(root):
 
 def test_unknown_version_names_those_there_are(root):
     shutil.copytree(root / "explain" / "v1", root / "explain" / "v2")
-    with pytest.raises(UserError, match=r"there is: v1, v2$"):
+    with pytest.raises(UserError, match=r"there is: inline-v1, v1, v2$"):
         load_prompt("explain", "v9", root)
     with pytest.raises(UserError, match="no version "):
         load_prompt("simulate-grid", "../explain/v1", root)

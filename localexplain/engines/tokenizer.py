@@ -46,6 +46,7 @@ def without_dummy_space(node: Any) -> Any:
             changed["prepend_scheme"] = "never"
         case "ByteLevel":
             changed["add_prefix_space"] = False
+            changed["trim_offsets"] = False  # a piece starts at its space
         case "Strip" if "content" in node:  # the decoder of that name; the normalizer has other fields
             changed["start"] = 0
     return changed
@@ -54,7 +55,7 @@ def without_dummy_space(node: Any) -> Any:
 def plain_backend(backend: Tokenizer) -> Tokenizer:
     """A copy whose pieces can be joined, and whose `encode_special_tokens` splits all added tokens but whitespace."""
     data = json.loads(backend.to_str())
-    for key in ("normalizer", "pre_tokenizer", "decoder"):
+    for key in ("normalizer", "pre_tokenizer", "decoder", "post_processor"):
         lone_prepend = isinstance(data[key], dict) and data[key].get("type") == "Prepend"
         data[key] = None if lone_prepend else without_dummy_space(data[key])
     data["truncation"] = data["padding"] = None

@@ -7,6 +7,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+def escape(text: str) -> str:
+    """A name as it is, brackets and all."""
+    from rich.markup import escape as escape_markup
+
+    return escape_markup(text)
+
+
 def show(summary: dict[str, Any]) -> str:
     """Mean, 95 % interval and n, with the unscored where there are any."""
     if summary["mean"] is None:
@@ -36,21 +43,21 @@ def print_planted(values: dict[str, Any], console: "Console") -> None:
         "simulator", "true", "shuffled", "empty", "lift",
     )  # fmt: skip
     for name, item in values["simulator"].items():
-        table.add_row(name, *(show(item[key]) for key in ("true", "shuffled", "empty", "lift")))
+        table.add_row(escape(name), *(show(item[key]) for key in ("true", "shuffled", "empty", "lift")))
     console.print(table)
     table = make_table(
-        f"Explainers, simulated by {values['fixed_simulator']}", "explainer", "true", "lift", "above lookup"
+        f"Explainers, simulated by {escape(values['fixed_simulator'])}", "explainer", "true", "lift", "above lookup"
     )
     for name, item in values["explainer"].items():
         above = "" if name == "lookup" else show(item["above_lookup"])
-        table.add_row(name, show(item["true"]), show(item["lift"]), above)
+        table.add_row(escape(name), show(item["true"]), show(item["lift"]), above)
     console.print(table)
     table = make_table("Judges: share of excerpts judged right", "judge", "accuracy")
     for name, item in values["judge"].items():
-        table.add_row(name, show(item["accuracy"]))
+        table.add_row(escape(name), show(item["accuracy"]))
     console.print(table)
     names = list(values["simulator"])
-    table = make_table("By kind: score with a true explanation / lift", "kind", *names)
+    table = make_table("By kind: score with a true explanation / lift", "kind", *map(escape, names))
     kinds = next(iter(values["simulator"].values()))["kinds"]["true"]
     for kind in kinds:
         cells = (values["simulator"][name]["kinds"] for name in names)
@@ -64,7 +71,7 @@ def print_puzzles(values: dict[str, Any], console: "Console") -> None:
         low, high = item["pairwise_interval"]
         ends = "" if low is None else f" ({low:.2f} to {high:.2f})"
         table.add_row(
-            name,
+            escape(name),
             str(item["n"]),
             f"{item['truth_first']} (chance {item['chance']['truth_first']:.0f})",
             str(item["truth_in_first_two"]),

@@ -42,8 +42,8 @@ def summarise_kinds(values: Sequence[float | None], kinds: Sequence[str], seed: 
         median=float(np.median(present)),
         n=len(present),
         unscored=unscored,
-        low=low if len(present) > 1 else None,
-        high=high if len(present) > 1 else None,
+        low=low if len(present) > len(groups) else None,  # kinds of one unit each: nothing says how far they vary
+        high=high if len(present) > len(groups) else None,
     )
 
 

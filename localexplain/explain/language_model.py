@@ -9,6 +9,7 @@ from localexplain.errors import ConfigError
 from localexplain.explain.cut import cut_explanation
 from localexplain.explain.prompt import (
     ShownExcerpt,
+    answer_pattern,
     as_audit_text,
     as_messages,
     as_text,
@@ -62,6 +63,7 @@ class BuiltPrompt:
 
     token_ids: tuple[int, ...]
     text: str
+    pattern: str | None = None
 
 
 def sampling_seed(task: ExplainTask) -> int:
@@ -125,7 +127,8 @@ class LanguageModelExplainer:
             token_ids = tokenizer.render_chat(messages, prompt.opening)
             return BuiltPrompt(token_ids=token_ids, text=as_audit_text(messages, prompt.opening))
         text = as_text(prompt)
-        return BuiltPrompt(token_ids=begin(tokenizer.bos_id, tokenizer.encode(text)), text=text)
+        pattern = answer_pattern(self._prompt, excerpts)
+        return BuiltPrompt(token_ids=begin(tokenizer.bos_id, tokenizer.encode(text)), text=text, pattern=pattern)
 
     def _request(self, task: ExplainTask, prompt: BuiltPrompt) -> GenerateRequest:
         config = self._config
@@ -134,9 +137,10 @@ class LanguageModelExplainer:
             temperature=config.temperature,
             top_p=config.top_p,
             seed=sampling_seed(task),
-            stop=() if self._chat else ("\n",),  # a base model goes on with the next neuron; a chat may think first
+            # A base model goes on with the next neuron; a chat may think first; a pattern has an end of its own.
+            stop=() if self._chat or prompt.pattern is not None else ("\n",),
         )
-        return GenerateRequest(token_ids=prompt.token_ids, sampling=sampling)
+        return GenerateRequest(token_ids=prompt.token_ids, sampling=sampling, pattern=prompt.pattern)
 
     def _too_long(self) -> ExplainReply:
         context = self._engine.context_tokens

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localexplain.engines.base import Message
+from localexplain.explain.answers import answer_slots
 from localexplain.explain.normalise import active_fraction, highest_activation, normalise
 from localexplain.explain.windows import Window, active_words, cut_windows
 from localexplain.prompts import ExampleNeuron, PromptFiles, show_token
 from localexplain.types import ExplainTask, Record
 
+ANSWER_FILE = "answer.j2"
 SPARSE_FRACTION = 0.2  # below it the active tokens are repeated. Source: Bills et al. 2023
 
 
@@ -97,6 +99,16 @@ def prompt_words(prompt: PromptFiles, excerpts: Sequence[ShownExcerpt]) -> list[
         return []
     pairs = [(excerpt.tokens, excerpt.levels) for excerpt in excerpts]
     return [show_token(word) for word in active_words(pairs, int(prompt.setting("window_lowest")), most)]
+
+
+def answer_pattern(prompt: PromptFiles, excerpts: Sequence[ShownExcerpt]) -> str | None:
+    """The pattern that an explanation of these excerpts must match, line break at its end included; None where the
+    prompt's version has none."""
+    if ANSWER_FILE not in prompt.files:
+        return None
+    pairs = [(excerpt.tokens, excerpt.levels) for excerpt in excerpts]
+    slots = answer_slots(pairs, int(prompt.setting("window_lowest")), int(prompt.setting("answer_words")))
+    return prompt.render(ANSWER_FILE, slots=slots)
 
 
 def show_neuron(prompt: PromptFiles, number: int, excerpts: Sequence[ShownExcerpt]) -> str:

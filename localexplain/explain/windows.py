@@ -51,7 +51,7 @@ def active_words(excerpts: Sequence[tuple[Sequence[str], Sequence[int]]], lowest
         run, level = "", 0
         for token, here in [*zip(tokens, levels, strict=True), ("", 0)]:
             if here >= lowest and not (run and token.startswith(" ")):
-                run, level = run + token, max(level, here)
+                run, level = run + token, max(level, here) if token else level
                 continue
             if word := run.strip():
                 highest[word] = max(highest.get(word, 0), level)

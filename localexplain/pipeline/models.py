@@ -117,10 +117,10 @@ def with_card(prompt: Prompt, folder: Path) -> Prompt:
     if prompt.prompt_version != AUTO:
         return prompt
     card = read_card(folder)
-    version = str(card.get("prompt_version", GENERAL_VERSION))
-    return replace(
-        prompt, prompt_version=version, few_shot=min(prompt.few_shot, int(card.get("few_shot", prompt.few_shot)))
-    )
+    version, few_shot = str(card.get("prompt_version", GENERAL_VERSION)), card.get("few_shot", prompt.few_shot)
+    if not isinstance(few_shot, int):
+        raise UserError(f"{folder / 'card.json'}: few_shot is no whole number; put the file back, or take it away")
+    return replace(prompt, prompt_version=version, few_shot=min(prompt.few_shot, few_shot))
 
 
 def plan_explainer(stage: ExplainStage) -> ExplainerPlan:

@@ -25,18 +25,27 @@ class BedConcept:
     texts: tuple[str, ...]
 
 
+def text_list(value: object) -> tuple[str, ...]:
+    """Raises TypeError for what is no list of texts."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{str(value)[:40]} is no list of texts")
+    return tuple(value)
+
+
 def parse_concept(kind: str, data: dict[str, Any], where: str) -> BedConcept:
     """Raises UserError, naming `where`, for a table that is no concept."""
     try:
         concept = Concept(
             kind=kind,
             name=str(data["name"]),
-            explanations=tuple(data["explanations"]),
-            patterns=tuple(Pattern(find=item["find"], level=int(item["level"])) for item in data["patterns"]),
-            exceptions=tuple(data.get("except", ())),
-            words=tuple(data["words"]),
+            explanations=text_list(data["explanations"]),
+            patterns=tuple(
+                Pattern(find=text_list([item["find"]])[0], level=int(item["level"])) for item in data["patterns"]
+            ),
+            exceptions=text_list(data.get("except", [])),
+            words=text_list(data["words"]),
         )
-        texts = tuple(data["texts"])
+        texts = text_list(data["texts"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: no concept ({type(error).__name__}: {error}); put the file back") from error
     for pattern in concept.patterns:
@@ -65,6 +74,8 @@ def read_bed(folder: Path | None = None) -> tuple[BedConcept, ...]:
             tables = tomllib.loads(path.read_text(encoding="utf-8")).get("concept", [])
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not TOML ({error}); put the file back") from error
+        if not isinstance(tables, list):
+            raise UserError(f"{path}: no concept tables ([[concept]]); put the file back")
         found += [parse_concept(path.stem, table, str(path)) for table in tables]
     if not found:
         raise UserError(f"{folder}: holds no concepts (KIND.toml)")

@@ -15,6 +15,7 @@ from localexplain.errors import UserError
 from localexplain.planted.concept import PlantedText
 from localexplain.resources import resource
 
+LARGEST = 1e30  # an activation beyond it is no number of a model; NaN is beyond it too
 PUZZLES = ("eval", "puzzles", "puzzles.json")
 
 
@@ -33,7 +34,8 @@ def parse_sentence(data: object, where: str) -> PlantedText:
     activations: list[float] = []
     for item in data if isinstance(data, list) else []:
         token, activation = item if isinstance(item, list) and len(item) == 2 else (item, 0)
-        if not isinstance(token, str) or isinstance(activation, bool) or not isinstance(activation, int | float):
+        is_number = isinstance(activation, int | float) and not isinstance(activation, bool)
+        if not isinstance(token, str) or not is_number or not abs(activation) <= LARGEST:
             raise UserError(f"{where}: {item!r} is neither a token nor a token and its activation")
         tokens.append(token)
         activations.append(float(activation))

@@ -155,6 +155,7 @@ class ExpectedSimulator:
         self._examples = first_examples(self._prompt, config.few_shot)
         self._chat = use_chat(config.chat, has_chat_template=tokenizer.has_chat_template)
         self._format = cell_format(self._prompt)
+        self._has_instruction = bool(self._prompt.files.get("instruction.j2", "").strip())
         self._labels = choose_labels(tokenizer.encode, tokenizer.decode, self._format.separator)
         self._writer = cell_writer(self._prompt, tokenizer, self._labels)
 
@@ -231,13 +232,16 @@ class ExpectedSimulator:
         return begin(self._engine.tokenizer.bos_id, token_ids)
 
     def _chat_prefix(self, parts: Sequence[str | Table], few_shot: int, start: str) -> tuple[int, ...]:
-        instruction, *rest = (
+        said = (
             part if isinstance(part, str) else cell_text(part.tokens, part.levels, self._format, self._labels.texts)
             for part in parts
         )
+        shown = list(said)
+        instruction = shown.pop(0) if self._has_instruction else ""
         request = self._prompt.render("request.j2", number=few_shot + 1)
+        system = [Message(role="system", content=instruction.strip())] if instruction else []
         messages = [
-            Message(role="system", content=instruction.strip()),
-            Message(role="user", content=f"{''.join(rest)}\n{request}"),
+            *system,
+            Message(role="user", content=f"{''.join(shown)}\n{request}"),
         ]
         return self._engine.tokenizer.render_chat(messages, start)

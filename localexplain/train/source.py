@@ -56,10 +56,14 @@ class ConceptSource:
             return False
         return sum(word in self.held_out for word in found.words) < 2
 
+    def _plural_held_out(self, word: str) -> bool:
+        """A set is active on its words' plurals too."""
+        return not self.held_out.isdisjoint((f"{word}s", f"{word}es"))
+
     def _usable(self, sets: Sequence[WordSet], fewest: int) -> list[WordSet]:
         kept: list[WordSet] = []
         for found in sets:
-            words = tuple(word for word in found.words if word in self.known)
+            words = tuple(word for word in found.words if word in self.known and not self._plural_held_out(word))
             if self._allowed_set(found) and len(words) >= fewest:
                 kept.append(WordSet(names=found.names, definition=found.definition, words=words))
         return kept

@@ -125,10 +125,6 @@ def test_a_chat_in_between_changes_nothing():
     assert 1 not in before[0]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a ByteLevel post-processor with trim_offsets moves a start behind the piece's leading spaces",
-)
 def test_a_piece_with_a_space_before_it_starts_at_the_space():
     _, untrimmed = wrap(train_tokenizer()).encode_starts("The ferry")
     assert untrimmed == (0, 3)  # The | ferry

@@ -308,7 +308,6 @@ def test_the_puzzle_table():
     assert "large 1 1 (chance 0) 1 1.00" in lines
 
 
-@pytest.mark.xfail(strict=True, reason="names go into the tables as rich markup: what is in brackets is swallowed")
 def test_a_model_whose_name_has_brackets_keeps_it():
     lines = printed(print_puzzles, {"small[int8]": puzzle_values(PUZZLES, seed=0)["small"]})
     assert any("small[int8]" in line for line in lines)

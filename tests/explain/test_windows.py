@@ -265,13 +265,13 @@ def record(text, excerpt_id, **activations):
 
 
 def test_an_explainer_sends_the_windows_and_reads_the_explanation():
-    engine = RecordingEngine(generate=lambda prompt: " words for floors.")
+    engine = RecordingEngine(generate=lambda prompt: " words such as mat and saw\n")
     explainer = LanguageModelExplainer(engine, ExplainConfig(prompt_version="inline-v1", few_shot=0, chat="never"))
     # levels by the highest, 4: 4 is 10, 1.3 is floor(3.25) = 3, 1.1 is floor(2.75) = 2 and too low
     one = record(MAT, 0, mat=4.0, sat=1.1)
     two = replace(record(MAT, 1, saw=1.3), rank=4)
     (reply,) = explainer.explain([ExplainTask(unit=UNIT, records=(one, two))])
-    assert reply.text == "words for floors"
+    assert reply.text == "words such as mat and saw"
     (request,) = engine.requests
     # four before and one after each
     text = "... cat sat on the mat=10 and\n^I saw=3 that\nactive: mat, saw\nneuron:"

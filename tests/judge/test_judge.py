@@ -2,7 +2,6 @@
 
 import math
 
-import jinja2
 import numpy as np
 import pytest
 import torch
@@ -213,11 +212,6 @@ def test_the_general_chat_by_hand():
     assert request.positions == (len(request.tail) - 1,)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=jinja2.TemplateNotFound,
-    reason="prompts/judge/inline-v1 has no request.j2: a chat model ends in TemplateNotFound",
-)
 def test_the_inline_version_can_be_asked_in_a_chat():
     text = whole_text(sent("a", chat="always"))
     assert "neuron: films\na" in text.partition("<user>\n")[2]

@@ -196,10 +196,6 @@ def test_an_excerpt_without_tokens_has_no_positions():
     assert (cells.token_ids, cells.positions) == ((), ())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a ByteLevel post-processor with trim_offsets moves a start behind the piece's leading spaces",
-)
 def test_positions_do_not_hang_on_how_offsets_are_trimmed():
     """As the tokenizers of RoBERTa and Llama 3 are saved."""
     backend = train_tokenizer()
@@ -304,10 +300,6 @@ def test_the_prompt_is_a_header_and_the_text():
     assert decode(sent("", "a").prefix) == "neuron:\n"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="where a prompt has no instruction, the chat's system message is the header with the explanation",
-)
 def test_in_a_chat_the_explanation_is_the_users():
     engine = RecordingEngine()
     simulate(engine, task("films", "a"), chat="always")

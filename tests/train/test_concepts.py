@@ -8,7 +8,7 @@ import pytest
 from localexplain.planted.concept import find_levels
 from localexplain.train.concepts import EASY, KINDS
 from localexplain.train.lists import read_list
-from localexplain.train.passages import Passages
+from localexplain.train.passages import Passages, words_of
 from localexplain.train.shapes import COMMON_TRIGGERS, NEGATORS
 from localexplain.train.source import FEWEST_PASSAGES, ConceptSource, draw_from
 from localexplain.train.wordnet import Synset
@@ -17,16 +17,16 @@ DRAWS = 40  # of each kind
 TEXTS = 30  # made for a concept
 SLOT = re.compile(r"{\w+}")
 
-PEOPLE = "Anna Peter Miller Ruth Omar Lena Hugo Clara Simon Edith".split()
-STEMS = "walk jump mend paint count lift follow answer repeat gather".split()
-NOUNS = (
+PEOPLE = ("Anna", "Peter", "Miller", "Ruth", "Omar", "Lena", "Hugo", "Clara", "Simon", "Edith")
+STEMS = words_of("walk jump mend paint count lift follow answer repeat gather")
+NOUNS = words_of(
     "kindness darkness happiness weakness illness fitness payment movement statement agreement basement treatment "
     "nation station question action mention position lizard viper gecko cobra turtle tortoise street pocket basket "
     "market bottle candle engine factory valley village"
-).split()
-QUALITIES = "famous nervous curious careful useful unhappy unkind unfair unsafe uneven unlike northern slowly".split()
-REPTILES = "lizard viper gecko cobra turtle tortoise".split()
-FEELINGS = "happy glad cheerful merry jolly angry furious annoyed sad gloomy miserable".split()
+)
+QUALITIES = words_of("famous nervous curious careful useful unhappy unkind unfair unsafe uneven unlike northern slowly")
+REPTILES = words_of("lizard viper gecko cobra turtle tortoise")
+FEELINGS = words_of("happy glad cheerful merry jolly angry furious annoyed sad gloomy miserable")
 
 
 def synset(key, *words, above=(), definition="an animal"):
@@ -41,7 +41,7 @@ SYNSETS = [
 
 
 def make_sentence(random):
-    """A sentence of words from the lists: "Yesterday Anna walked to the market at 7:45, for nobody ..."."""
+    """A sentence of words from the lists: "Anna mended the careful valley with salmon and nobody ..."."""
 
     def any_of(words):
         return words[int(random.integers(len(words)))]
@@ -71,11 +71,14 @@ def source():
 def drafts(source):
     """DRAWS of each kind, by the kind's name."""
     random = np.random.default_rng(1)
-    return {
-        kind.__name__: [draw_from(source, random, {kind: 1.0}) for _ in range(DRAWS)] for kind in {**KINDS, **EASY}
-    }
+    return {kind.__name__: [draw_from(source, random, {kind: 1.0}) for _ in range(DRAWS)] for kind in {**KINDS, **EASY}}
 
 
+WHOLE_WORDS = (
+    "draw_word", "draw_words", "draw_forms", "draw_wordnet", "draw_own_sets", "draw_synonyms", "draw_sentiment",
+    "draw_suffix", "draw_prefix", "draw_inside", "draw_sign",
+)  # fmt: skip
+COMPOSED = ("draw_union", "draw_but_not")
 NAMES = [kind.__name__ for kind in {**KINDS, **EASY}]
 
 
@@ -128,8 +131,8 @@ def share_active(concept, texts):
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_edited_texts_hold_the_concept(kind, drafts, source):
-    """Of texts that were edited a good share is active, for every concept that has an edit; and on the whole more than
-    of the same texts before."""
+    """Of texts that a concept's edit was put to a good share is active, more than of the same texts before: all of them
+    where a whole word is put in, else a half on the mean: some edits put in what is nearly right, to be told apart."""
     random = np.random.default_rng(2)
     plain = [source.passages.draw(random) for _ in range(TEXTS)]
     before, after = [], []
@@ -144,6 +147,10 @@ def test_edited_texts_hold_the_concept(kind, drafts, source):
         return
     assert np.mean(after) >= 0.5
     assert np.mean(after) > np.mean(before)
+    if kind in WHOLE_WORDS:
+        assert min(after) == 1
+    elif kind not in COMPOSED:
+        assert min(after) >= 0.2
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -209,6 +216,14 @@ def test_frequent_words_are_drawn_oftener_by_the_root_of_their_number():
     random = np.random.default_rng(0)
     drawn = [source.word(random) for _ in range(2000)]
     assert drawn.count("often") / 2000 == pytest.approx(5 / 6, abs=0.025)
+
+
+def test_a_kind_that_the_texts_have_no_words_for_is_none():
+    source = ConceptSource(Passages.of(["blue cow"] * 3), [], ())
+    random = np.random.default_rng(0)
+    for kind in KINDS:
+        if kind.__name__ in ("draw_after", "draw_suffix", "draw_prefix"):
+            assert [kind(source, random) for _ in range(20)].count(None) > 0
 
 
 # chance --------------------------------------------------------------------------------------------------------------

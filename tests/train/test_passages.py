@@ -30,7 +30,7 @@ def random(seed=0):
 
 @given(SENTENCES, ENDS, st.integers(0, 50))
 def test_passages_are_the_text_in_order_but_for_a_short_rest(sentences, end, seed):
-    """Every passage has 12 to 60 words, none is lost between two, and only a rest of under 12 is left out at the end."""
+    """Every passage has 12 to 60 words, none is lost between two, only a rest of under 12 at the end."""
     words = end.join(sentences).split()
     found = list(cut_passages(end.join(sentences), random(seed)))
     cut = [word for passage in found for word in passage.split(" ")]

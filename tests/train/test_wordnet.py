@@ -19,7 +19,7 @@ def row(key, *words, above=(), definition="", examples=()):
     }
 
 
-# thing > vehicle > {wheeled > {cart, bus, lorry > juggernaut}, sledge}
+# below "thing" is "vehicle"; below that "wheeled" and "sledge"; below "wheeled" the others, "juggernaut" below "lorry"
 ROWS = [
     row("thing", "thing"),
     row("vehicle", "vehicle", "conveyance", above=["thing"], definition="carries people or goods"),

@@ -9,12 +9,12 @@ from localexplain.train.shapes import COMMON_TRIGGERS
 from localexplain.train.source import ConceptSource
 
 
-def draw_after(source: ConceptSource, random: Random) -> Draft:
-    word = (
-        source.word(random)
-        if random.random() < 0.5
-        else pick([w for w in COMMON_TRIGGERS if w in source.known], random)
-    )
+def draw_after(source: ConceptSource, random: Random) -> Draft | None:
+    triggers = [word for word in COMMON_TRIGGERS if word in source.known]
+    any_word = random.random() < 0.5
+    if not any_word and not triggers:
+        return None
+    word = source.word(random) if any_word else pick(triggers, random)
     concept = Concept(
         kind="after",
         name=word,

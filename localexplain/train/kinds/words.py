@@ -74,12 +74,16 @@ def draw_affix(source: ConceptSource, affix: str, words: Sequence[str], table: s
     return Draft(concept=concept, look_up=chosen, edit=substitute_one_of(chosen))
 
 
-def draw_suffix(source: ConceptSource, random: Random) -> Draft:
+def draw_suffix(source: ConceptSource, random: Random) -> Draft | None:
+    if not source.suffixes:
+        return None
     affix = pick(list(source.suffixes), random)
     return draw_affix(source, affix, source.suffixes[affix], "suffix", rf"\b(?i:[a-z]{{3,}}{affix})\b", random)
 
 
-def draw_prefix(source: ConceptSource, random: Random) -> Draft:
+def draw_prefix(source: ConceptSource, random: Random) -> Draft | None:
+    if not source.prefixes:
+        return None
     affix = pick(list(source.prefixes), random)
     return draw_affix(source, affix, source.prefixes[affix], "prefix", rf"\b(?i:{affix}[a-z]{{3,}})\b", random)
 
