@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localexplain.train.embeddings import (
@@ -43,6 +43,7 @@ def test_counts_by_hand():
     assert found.tolist() == [pytest.approx(row) for row in expected]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=REACH + 1, max_size=40))
 def test_counts_are_those_of_a_slow_count(tokens):
     expected = np.zeros((5, 5))

@@ -93,7 +93,7 @@ def explain_request(excerpts):
         )
         for number, (tokens, levels) in enumerate(excerpts)
     )
-    engine = Engine()
+    engine = Engine(generate=lambda prompt: " numbers\n")  # an answer that may be given to anything
     explainer = LanguageModelExplainer(engine, ExplainConfig(prompt_version=VERSION, few_shot=0))
     (reply,) = explainer.explain([ExplainTask(unit=unit, records=records, sample=0, seed=0)])
     assert reply.error is None
@@ -219,15 +219,16 @@ EXCERPTS = (
 )
 
 
-def test_explaining_is_the_explainer_s_prompt_and_then_the_answer():
+def test_explaining_is_the_explainer_s_prompt_and_then_an_answer_that_it_takes():
+    """cat and mat are active, so they may be named: with the line break at the end, which is taught too."""
     request = explain_request(EXCERPTS)
-    found = WRITER.explain(EXCERPTS, "words about cats")
-    answer = [*TOKENIZER.encode(" words about cats"), *TOKENIZER.encode("\n")]
+    found = WRITER.explain(EXCERPTS, "words such as cat and mat")
+    answer = [*TOKENIZER.encode(" words such as cat and mat"), *TOKENIZER.encode("\n")]
     assert tuple(found.ids) == (*request.token_ids, *answer)
-    n = len(request.token_ids)
-    # each id of the answer is predicted from the one before; the line break ends it, where the engine stops
-    assert found.targets == [NOTHING] * (n - 1) + answer + [NOTHING]
-    assert request.sampling.stop == ("\n",)
+    # each id of the answer is predicted from the one before it
+    assert found.targets == [NOTHING] * (len(request.token_ids) - 1) + answer + [NOTHING]
+    assert re.fullmatch(request.pattern, TOKENIZER.decode(answer))
+    assert not re.fullmatch(request.pattern, " words such as cat and door\n")
 
 
 @settings(max_examples=20, deadline=None)

@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localexplain.train.passages import (
@@ -28,6 +28,7 @@ def random(seed=0):
 # cutting -------------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(SENTENCES, ENDS, st.integers(0, 50))
 def test_passages_are_the_text_in_order_but_for_a_short_rest(sentences, end, seed):
     """Every passage has 12 to 60 words, none is lost between two, only a rest of under 12 at the end."""
@@ -89,6 +90,7 @@ def test_the_index_by_hand():
     assert (found.count("dog"), found.count("Dog"), found.count("horse")) == (1, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(("Sun", "moon", "don't", "42")), max_size=6).map(" ".join), max_size=8))
 def test_the_index_is_that_of_a_plain_search(texts):
     found = Passages.of(texts)
@@ -125,6 +127,7 @@ def test_eight_shared_words_keep_a_text_out_and_seven_do_not():
     assert without_shared([seven, eight], []) == [seven, eight]
 
 
+@settings(deadline=None)
 @given(
     held=st.lists(st.sampled_from("abc"), max_size=14), text=st.lists(st.sampled_from("abc"), min_size=1, max_size=14)
 )
