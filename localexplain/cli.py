@@ -173,6 +173,7 @@ def add_eval(commands: Any) -> None:
         single.add_argument("--seed", type=natural_number, default=0, metavar="N")
         add_json(single)
     planted.add_argument("--simulator", metavar="MODEL", help="scores the explanations; default: the largest of ours")
+    planted.add_argument("--quick", action="store_true", help="every second unit, one phrasing: a sixth of the work")
     puzzles.add_argument("--file", type=Path, metavar="FILE", help="puzzles of the published format; default: ours")
 
 
@@ -383,6 +384,7 @@ def command_eval(arguments: argparse.Namespace) -> None:
         mode=arguments.mode,
         engine=EngineConfig(kind=arguments.engine, dtype=arguments.dtype),
         seed=arguments.seed,
+        quick=getattr(arguments, "quick", False),
     )
     if arguments.kind == "planted":
         values = planted_values(measure_planted(config, say), config)
