@@ -45,6 +45,7 @@ OFFLINE = {
     "DO_NOT_TRACK": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",  # torch warns about machines without NUMA
+    "LOGNAME": str(os.getuid()),  # else torch asks the system who the user is, and that may ask over the network
     "TOKENIZERS_PARALLELISM": "false",  # its threads and a later fork do not go together, and it warns about it
 }
 
