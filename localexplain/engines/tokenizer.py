@@ -13,6 +13,7 @@ import datetime
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,11 @@ class HuggingFaceTokenizer:
         self.backend.encode_special_tokens = True
         encoding = self.backend.encode(text, add_special_tokens=False)
         return tuple(encoding.ids), tuple(start for start, _ in encoding.offsets)
+
+    def cut(self, text: str) -> tuple[str, ...]:
+        """The text in pieces, one a token, that join to it; tokens that share a character are one piece."""
+        borders = sorted({*self.encode_starts(text)[1], 0, len(text)})
+        return tuple(text[start:end] for start, end in pairwise(borders))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         kept = [index for index in token_ids if index not in self._special_ids]

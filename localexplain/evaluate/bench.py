@@ -37,7 +37,6 @@ from localexplain.simulate.load import load_simulator
 
 OWN_MODELS = ("tiny-explainer-1m", "tiny-explainer-4m", "tiny-explainer-12m")
 LARGEST = OWN_MODELS[-1]
-LEXICAL = "lexical"
 
 Report = Callable[[str], None]
 

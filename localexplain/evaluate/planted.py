@@ -16,12 +16,12 @@ from localexplain.evaluate.units import PlantedUnit, as_records
 from localexplain.evaluate.weighted import difference
 from localexplain.explain.base import Explainer
 from localexplain.judge.judge import Judge, JudgeTask
+from localexplain.planted.concept import CLEARLY
 from localexplain.score.controls import shuffle_explanations
 from localexplain.score.correlation import Undefined, correlation
 from localexplain.simulate.base import Simulator
 from localexplain.types import ExplainTask, SimulateTask, Unit
 
-CLEARLY = 5.0  # the lowest activation that makes an excerpt fit
 UNIT_TASKS = 16  # simulated at once: bounds memory
 
 Values = list[float | None]

@@ -5,7 +5,6 @@ concept + 11 texts ──tokens of a real subject──> 5 to explain from, 6 to
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -34,14 +33,7 @@ class PlantedUnit:
 
 def subject_cut(name: str = TOKENIZER) -> CutText:
     """Cuts a text into the tokens of a subject that ships; joined they are the text."""
-    backend = HuggingFaceTokenizer.load(resource("models", name)).backend
-
-    def cut(text: str) -> tuple[str, ...]:
-        offsets = backend.encode(text, add_special_tokens=False).offsets
-        borders = sorted({start for start, _ in offsets} | {0, len(text)})  # halves of a character are one token
-        return tuple(text[start:end] for start, end in pairwise(borders))
-
-    return cut
+    return HuggingFaceTokenizer.load(resource("models", name)).cut
 
 
 def plant_units(bed: Sequence[BedConcept], cut: CutText, seed: int) -> list[PlantedUnit]:
@@ -54,7 +46,9 @@ def plant_units(bed: Sequence[BedConcept], cut: CutText, seed: int) -> list[Plan
     for place, item in enumerate(bed):
         random = np.random.default_rng((seed, place))
         if len(item.texts) <= EXPLAIN_TEXTS:
-            raise UserError(f"the concept {item.concept.name!r} has {len(item.texts)} texts; it needs more than 5")
+            raise UserError(
+                f"the concept {item.concept.name!r} has {len(item.texts)} texts; it needs more than {EXPLAIN_TEXTS}"
+            )
         others = [text for other in bed if other.concept.kind != item.concept.kind for text in other.texts]
         silent = [text for text in others if not find_levels(item.concept, text).any()]
         chosen = [silent[int(number)] for number in random.permutation(len(silent))[:SILENT_TEXTS]]

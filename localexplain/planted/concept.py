@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int8
 
 HIGHEST = 10
+CLEARLY = 5  # the lowest level at which an explanation fits an excerpt
 GROUP = "on"  # the part of a match that is active; the whole match where there is no such group
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from localexplain.train.dataset import Stage
+from localexplain.train.dataset import STAGES, Stage
 from localexplain.train.explainer_settings import ExplainerTraining
-from localexplain.train.training_set import STAGES, shard_numbers, shard_path
+from localexplain.train.training_set import shard_numbers, shard_path
 
 EPISODE_POOL = 64  # batches are cut from so many batches' worth of examples sorted by length
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from localexplain.explain.lookup import name_tokens
 from localexplain.explain.windows import active_words
-from localexplain.planted.concept import find_levels, plant, token_levels
+from localexplain.planted.concept import CLEARLY, find_levels, plant, token_levels
 from localexplain.train.concepts import EASY, KINDS
 from localexplain.train.drafts import Draft, join_words, name_words, pick
 from localexplain.train.examples import Example, ExampleWriter
@@ -25,12 +25,12 @@ from localexplain.train.records import RealExcerpt, RealUnit, token_words
 from localexplain.train.source import ConceptSource, draw_from
 
 Stage = Literal["text", "easy", "all"]
+STAGES: tuple[Stage, ...] = ("text", "easy", "all")
 Random = np.random.Generator
 CutTokens = Callable[[str], Sequence[str]]
 
 PIECES = re.compile(r"\s?\w+|\s?[^\w\s]+|\s+")
 LONGEST_TOKENS = 64  # of an excerpt: the protocol's
-CLEARLY = 5  # the lowest level that makes an excerpt fit for the judge
 TEXT_SHARE, REAL_SHARE = 0.08, 0.16  # of the episodes of the stage "all"
 GRID_SHARE, EMPTY_SHARE, WRONG_SHARE, VAGUE_SHARE = 0.05, 0.03, 0.06, 0.05  # of its simulations
 ANSWER_SHARE = 0.25  # of the simulations from what the explainer is taught to say
@@ -38,7 +38,19 @@ FIRING, SILENT = 3, 2  # simulated texts of an episode
 SHOWN = 5  # excerpts that an explainer sees
 LISTED = 5  # words that an explanation names
 LOWEST_SEEN = 3  # level of a token that counts as active in what an explainer sees
-TRIES = 12
+TRIES = 12  # texts looked at for one that holds the concept, beyond those wanted
+# The rest are choices, not measurements: a mix in which none of the two sorts is rare.
+SUBJECT_CUT_SHARE = 0.65  # of the texts are cut by the subject's tokenizer, the others into words
+WHOLE_SHARE = 0.35  # of the texts may have LONGEST_TOKENS, the others fewer, drawn from SHORT_TOKENS
+SHORT_TOKENS = (14, 44)
+FROM_START_SHARE = 0.5  # of the texts begin at their beginning: positions count from there
+LOOKED_UP_SHARE, EDITED_SHARE = (
+    0.6,
+    0.85,
+)  # of the texts found by a word of the concept; of the others, edited to hold it
+REMEMBERED_SHARE, REMEMBERED = 0.6, 64  # of the silent texts from so many episodes before
+MORE_SHARE, MORE_FIRING = 0.6, 2  # of the episodes show an explainer so many more texts
+VAGUELY_ACTIVE = 0.6  # of a concept's tokens are active under a vague explanation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +104,9 @@ class ExampleSource:
 
     def _tokens(self, text: str, random: Random) -> tuple[str, ...]:
         """The text's tokens, at most LONGEST_TOKENS, from a random place on where chance has it."""
-        tokens = tuple(self._cut(text)) if random.random() < 0.65 else word_pieces(text)
-        most = LONGEST_TOKENS if random.random() < 0.35 else int(random.integers(14, 44))
-        if random.random() < 0.5:
+        tokens = tuple(self._cut(text)) if random.random() < SUBJECT_CUT_SHARE else word_pieces(text)
+        most = LONGEST_TOKENS if random.random() < WHOLE_SHARE else int(random.integers(*SHORT_TOKENS))
+        if random.random() < FROM_START_SHARE:
             return tokens[:most]
         start = int(random.integers(max(1, len(tokens) - most + 1)))
         return tokens[start : start + most]
@@ -107,12 +119,12 @@ class ExampleSource:
     def _candidate(self, draft: Draft, random: Random) -> str:
         """A text that is likely to hold the concept."""
         passages = self._concepts.passages
-        if draft.look_up and random.random() < (0.6 if draft.edit is not None else 1.0):
+        if draft.look_up and random.random() < (LOOKED_UP_SHARE if draft.edit is not None else 1.0):
             found = passages.draw_with(pick(draft.look_up, random), random)
             if found is not None:
                 return found
         text = passages.draw(random)
-        return draft.edit(text, random) if draft.edit is not None and random.random() < 0.85 else text
+        return draft.edit(text, random) if draft.edit is not None and random.random() < EDITED_SHARE else text
 
     def _firing(self, draft: Draft, n: int, random: Random) -> list[Cut]:
         found: list[Cut] = []
@@ -124,8 +136,8 @@ class ExampleSource:
                 found.append(cut)
         return found
 
-    def _silent_text(self, draft: Draft, random: Random) -> str:
-        if self._before and random.random() < 0.6:
+    def _silent_text(self, random: Random) -> str:
+        if self._before and random.random() < REMEMBERED_SHARE:
             text, _ = self._before[int(random.integers(len(self._before)))]
             return text
         return self._concepts.passages.draw(random)
@@ -135,14 +147,12 @@ class ExampleSource:
     def _planted_episode(self, stage: Stage, random: Random) -> list[Example]:
         draft = draw_from(self._concepts, random, EASY if stage == "easy" else KINDS)
         concept = draft.concept
-        firing = self._firing(draft, FIRING + (2 if random.random() < 0.6 else 0), random)
+        firing = self._firing(draft, FIRING + (MORE_FIRING if random.random() < MORE_SHARE else 0), random)
         if len(firing) < 2:
             return []
-        silent = [
-            self._levels(draft, self._tokens(self._silent_text(draft, random), random), random) for _ in range(SILENT)
-        ]
+        silent = [self._levels(draft, self._tokens(self._silent_text(random), random), random) for _ in range(SILENT)]
         examples: list[Example] = []
-        for cut in (*firing[:FIRING], *silent[: 1 + int(random.random() < 0.6)]):
+        for cut in (*firing[:FIRING], *silent[: 1 + int(random.random() < MORE_SHARE)]):
             said = random.random() < ANSWER_SHARE
             explanation = self._answer(draft, firing) if said else pick(concept.explanations, random)
             examples.append(self._simulated(draft, explanation, cut, stage, random))
@@ -152,7 +162,7 @@ class ExampleSource:
 
     def _remember(self, text: str, draft: Draft) -> None:
         self._before.append((text, draft))
-        del self._before[:-64]
+        del self._before[:-REMEMBERED]
 
     def _simulated(self, draft: Draft, explanation: str, cut: Cut, stage: Stage, random: Random) -> Example:
         fits = any(level >= CLEARLY for level in cut.levels)
@@ -178,7 +188,7 @@ class ExampleSource:
         chance -= WRONG_SHARE
         if chance < VAGUE_SHARE:
             vague = self._concepts.say("vague", random, 2, name=draft.concept.name.lower())[1]
-            kept = tuple(level if random.random() < 0.6 else 0 for level in cut.noisy)
+            kept = tuple(level if random.random() < VAGUELY_ACTIVE else 0 for level in cut.noisy)
             return self._writer.simulate(vague, cut.tokens, kept, fits)
         return self._writer.simulate(explanation, cut.tokens, cut.noisy, fits)
 
@@ -244,7 +254,7 @@ class ExampleSource:
 
 def make_shard(source: ExampleSource, stage: Stage, number: int, n_tokens: int, seed: int) -> list[Example]:
     """At least `n_tokens` tokens of examples; the same for the same (stage, number, seed) and source."""
-    random = np.random.default_rng((seed, ("text", "easy", "all").index(stage), number))
+    random = np.random.default_rng((seed, STAGES.index(stage), number))
     source.forget()
     found: list[Example] = []
     size = 0

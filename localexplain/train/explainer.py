@@ -20,13 +20,17 @@ import numpy as np
 
 from localexplain.errors import UserError
 from localexplain.train.batches import ExampleSet, plan_steps
+from localexplain.train.dataset import STAGES
 from localexplain.train.explainer_settings import SIZES, ExplainerTraining
 from localexplain.train.subject import CARD_FILE, autocast_dtype, save_atomically, write_card
-from localexplain.train.training_set import STAGES, describe_data, prepare_data, shard_numbers
+from localexplain.train.training_set import describe_data, prepare_data, shard_numbers
 
 NEGATIVES = 1011  # tokens drawn each step that a label has to be likelier than, beside the other labels
 TEXT_WEIGHT = 1.0  # of a written token's loss, against a label's
 MINIMUM_SHARE = 0.05  # of the learning rate, at the end
+FLAT_SHARE = 0.4  # of the steps are over before the learning rate falls
+REPORT_STEPS = 100
+CURVE_POINTS = 40  # of the loss, in the card
 MATCHING_SHARE = 0.5  # of the heads begin with keys like their queries: attention to like tokens
 ROPE_THETA = 1_000_000.0
 FAST_SCALE = 0.05  # of the matching heads' weights in dimensions that turn much within an excerpt
@@ -94,7 +98,11 @@ def make_model(settings: ExplainerTraining, stream: np.ndarray, texts: Sequence[
 def batch_loss(
     model: Any, ids: Any, targets: Any, label_ids: Any, negatives: Any, vocabulary: int, nothing: int
 ) -> tuple[Any, float, float]:
-    """The loss to minimise, and the mean loss in nats of the labels and of the written tokens (nan where none)."""
+    """The loss to minimise, and the mean loss in nats of the labels and of the written tokens (nan where none).
+
+    ids, targets  [examples, longest] int64, targets as in Example
+    label_ids     [13] tokens of the levels, no and yes; negatives [NEGATIVES] tokens they have to be likelier than
+    """
     import torch
     from torch.nn.functional import cross_entropy, linear
 
@@ -117,10 +125,10 @@ def batch_loss(
 
 
 def learning_rate_share(step: int, n_steps: int, warmup_steps: int) -> float:
-    """Linear warm-up, then flat, then from half way on a cosine down to MINIMUM_SHARE."""
+    """Linear warm-up, then flat up to FLAT_SHARE of the steps, then a cosine down to MINIMUM_SHARE."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    progress = max(0.0, (step / n_steps - 0.4) / 0.6)
+    progress = max(0.0, (step / n_steps - FLAT_SHARE) / (1 - FLAT_SHARE))
     return MINIMUM_SHARE + (1 - MINIMUM_SHARE) * (0.5 + 0.5 * math.cos(math.pi * progress))
 
 
@@ -167,20 +175,20 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
     checkpoint = out / "checkpoint.pt"
     step, seconds, curve = 0, 0.0, []
+    held: dict[str, list[float]] = {"labels": [], "text": []}  # losses since the last report
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         if state["settings"] != described:
             raise UserError(f"{out}: begun with other settings; use the same ones, or another folder")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        step, seconds, curve = state["step"], state["seconds"], state["curve"]
+        step, seconds, curve, held = state["step"], state["seconds"], state["curve"], state["held"]
         report(f"resumed at step {step:,} of {len(steps):,}")
 
     label_ids = torch.tensor(writer.label_ids, device=device)
     others = torch.tensor(sorted(set(range(vocabulary)) - set(writer.label_ids)))
     dtype = autocast_dtype(device)
     began = time.monotonic() - seconds
-    held: dict[str, list[float]] = {"labels": [], "text": []}
     n_tokens = 0
     model.train()
     while step < len(steps):
@@ -201,7 +209,7 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
         for name, value in (("labels", of_labels), ("text", of_text)):
             if not math.isnan(value):
                 held[name].append(value)
-        if step % 100 == 0 or step == len(steps):
+        if step % REPORT_STEPS == 0 or step == len(steps):
             means = {name: float(np.mean(values)) if values else None for name, values in held.items()}
             curve.append({"step": step, "stage": stage, **means})
             shown = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items() if mean is not None)
@@ -209,7 +217,7 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
             report(f"step {step:,}/{len(steps):,} {stage}  {shown} nats  {speed:,.0f} tokens/s")
             held = {"labels": [], "text": []}
         if step % settings.checkpoint_steps == 0 and step < len(steps):
-            parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": curve}
+            parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": curve, "held": held}
             now = time.monotonic() - began
             save_atomically(parts | {"step": step, "seconds": now, "settings": described}, checkpoint)
 
@@ -223,7 +231,7 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
         "steps": len(steps),
         "training_seconds": round(time.monotonic() - began),
         "final_loss_nats": curve[-1],
-        "curve": curve[:: max(1, len(curve) // 40)],
+        "curve": curve[:: max(1, len(curve) // CURVE_POINTS)],
         "data": describe_data(settings),
         "settings": described,
     }
@@ -240,19 +248,3 @@ def save_model(model: Any, tokenizer: Path, out: Path) -> None:
     model.to(torch.float16).save_pretrained(out)
     for path in sorted(tokenizer.iterdir()):
         shutil.copyfile(path, out / path.name)
-
-
-def export_checkpoint(settings: ExplainerTraining, out: Path) -> int:
-    """Writes the model of the last checkpoint as a folder that engines load, to look at a training under way; returns
-    its step."""
-    import torch
-
-    state = torch.load(Path(settings.out) / "checkpoint.pt", map_location="cpu", weights_only=True)
-    folder = settings.data_folder
-    tokenizer = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
-    texts = [""] * len(tokenizer["model"]["vocab"])
-    size_only = np.zeros(64, dtype=np.int64)
-    model = make_model(settings, size_only, texts)
-    model.load_state_dict(state["model"])
-    save_model(model, folder / "tokenizer", out)
-    return int(state["step"])

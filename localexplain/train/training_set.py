@@ -13,7 +13,6 @@ import pickle
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,12 @@ from localexplain.planted.bed import read_bed
 from localexplain.planted.puzzles import read_puzzles
 from localexplain.resources import resource
 from localexplain.subject.corpus import Document, read_documents
-from localexplain.train.dataset import Stage
+from localexplain.train.dataset import STAGES, Stage
 from localexplain.train.explainer_settings import ExplainerTraining
 from localexplain.train.subject import cut_blocks, encode_stream, split_blocks, train_tokenizer
 
-STAGES: tuple[Stage, ...] = ("text", "easy", "all")
+UNSEEN_SHARE = 0.01  # of the blocks of text, kept out by hash
+FEWEST_PASSAGES = 100
 NUMBERED = 128  # numbers up to it are single tokens: cells of a grid are numbered
 NUMBER_LINES = 400  # how often the tokenizer's training text counts up to it
 DATA_FIELDS = (
@@ -115,7 +115,9 @@ def prepare_data(settings: ExplainerTraining, report: Callable[[str], None] = pr
     folder.mkdir(parents=True, exist_ok=True)
     if not about.exists():
         begin_data(settings, folder, report)
-        about.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        scratch = about.with_suffix(".partial")
+        scratch.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        os.replace(scratch, about)
     wanted = [
         (settings, stage, number)
         for stage in STAGES
@@ -137,18 +139,19 @@ def begin_data(settings: ExplainerTraining, folder: Path, report: Callable[[str]
     from localexplain.train.records import capture_units
 
     documents, synsets = read_texts(settings)
-    glosses = [gloss(synset) for synset in synsets]
+    held_out = held_out_texts()
+    glosses = without_shared([gloss(synset) for synset in synsets], held_out)
     blocks = [block for document in documents for block in cut_blocks(document)]
-    train_blocks, _ = split_blocks(blocks, 0.01, settings.seed)
+    train_blocks, _ = split_blocks(blocks, UNSEEN_SHARE, settings.seed)
+    train_blocks = without_shared(train_blocks, held_out)
     random = np.random.default_rng(settings.seed)
     passages = [passage for block in train_blocks for passage in cut_passages(block, random)]
     examples = [text for synset in synsets for text in synset.examples]
     passages += [". ".join(examples[start : start + 3]) for start in range(0, len(examples) - 2, 3)]
-    if len(passages) < 100:
+    if len(passages) < FEWEST_PASSAGES:
         raise CorpusError(f"{settings.texts}: {len(passages)} passages are too few to train on; give more text")
-    kept = without_shared(passages, held_out_texts())
-    left_out = len(passages) - len(kept)
-    report(f"{len(kept):,} passages ({left_out} shared words with held-out texts), {len(synsets):,} synsets")
+    kept = without_shared(passages, held_out)
+    report(f"{len(kept):,} passages, {len(synsets):,} synsets, kept clear of {len(held_out):,} held-out texts")
     tokenizer = make_tokenizer(settings, train_blocks, glosses)
     tokenizer.save_pretrained(folder / "tokenizer")
     np.save(folder / "stream.npy", encode_stream([*train_blocks, *glosses], tokenizer))
@@ -181,16 +184,7 @@ def load_source(folder: Path, subject: str) -> Any:
         source = pickle.load(file)
     concepts = ConceptSource(Passages.of(source["passages"]), source["synsets"], held_out_words())
     writer = ExampleWriter(HuggingFaceTokenizer.load(folder / "tokenizer"))
-    cut = word_pieces
-    if subject:
-        backend = HuggingFaceTokenizer.load(subject_folder(subject)).backend
-
-        def cut_by_subject(text: str) -> tuple[str, ...]:
-            offsets = backend.encode(text, add_special_tokens=False).offsets
-            starts = sorted({start for start, _ in offsets} | {0, len(text)})  # halves of a character are one token
-            return tuple(text[start:end] for start, end in pairwise(starts))
-
-        cut = cut_by_subject
+    cut = HuggingFaceTokenizer.load(subject_folder(subject)).cut if subject else word_pieces
     return ExampleSource(concepts, writer, cut, source["units"])
 
 

@@ -41,7 +41,8 @@ def units():
 @pytest.mark.parametrize("name", OWN_MODELS)
 def test_a_model_is_of_its_size_in_16_bit_and_small_enough_to_ship(name):
     with safe_open(weights_of(name), "numpy") as file:
-        tensors = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118  a safetensors file is no dict
+        names = file.keys()
+        tensors = [file.get_slice(name) for name in names]
     assert {tensor.get_dtype() for tensor in tensors} == {"F16"}
     count = sum(int(np.prod(tensor.get_shape())) for tensor in tensors)
     low, high = SIZES[name]
