@@ -11,6 +11,7 @@ import numpy as np
 from localexplain.engines.base import Engine, LabelReply, LabelRequest, Message
 from localexplain.judge.prompt import TASK, judge_labels, judge_question
 from localexplain.prompts import ChatChoice, begin, load_prompt, show_token, shown_explanation, use_chat
+from localexplain.simulate.cells import split_runs
 from localexplain.types import Identity, TokenCounts
 
 
@@ -102,7 +103,10 @@ class Judge:
         instruction = self._prompt.render("instruction.j2")
         before = f"{instruction}\n\n{self._header(task)}" if instruction else self._header(task)
         prefix = begin(tokenizer.bos_id, tokenizer.encode(before))
-        return prefix, (*tokenizer.encode(self._excerpt(task)), *tokenizer.encode(judge_question(self._prompt)))
+        first, *others = split_runs([show_token(token) for token in task.tokens]) or [[]]
+        runs = [[self._prompt.setting("excerpt_start", default=""), *first], *others]
+        excerpt = [index for run in runs for index in tokenizer.encode("".join(run))]
+        return prefix, (*excerpt, *tokenizer.encode(judge_question(self._prompt)))
 
     def _chat_parts(self, task: JudgeTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
         content = f"{self._header(task)}{self._excerpt(task)}\n\n{self._prompt.render('request.j2')}"

@@ -12,6 +12,7 @@ Running text, for small models trained on it: the excerpt as it stands, each act
 token, so that a word is written with the same pieces as in an explanation, whatever tokens the subject cuts it into.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -91,13 +92,36 @@ class InlineWriter:
     def write(self, tokens: Sequence[str], levels: Sequence[int | None]) -> Cells:
         """The joined texts of `tokens` [T]. `levels` [T] are not shown: nothing stands between two tokens.
 
-        A token that ends inside a piece is read at that piece, an empty one where the token before it is read.
+        A token that ends inside a piece is read at that piece, an empty one where the token before it is read. White
+        space that is a token of its own never shares a piece with a sign behind it.
         """
         shown = [show_token(token) for token in tokens]
-        token_ids, starts = self._encode_starts("".join(shown))
-        ends = np.cumsum([len(text) for text in shown])
-        places = np.searchsorted(np.asarray(starts), ends, side="left") - 1
-        return Cells(token_ids=tuple(token_ids), positions=tuple(int(place) for place in places.clip(min=0)))
+        token_ids: list[int] = []
+        places: list[int] = []
+        for run in split_runs(shown):
+            ids, starts = self._encode_starts("".join(run))
+            ends = np.cumsum([len(text) for text in run])
+            found = np.searchsorted(np.asarray(starts), ends, side="left") - 1
+            places += [max(0, len(token_ids) + int(place)) for place in found]
+            token_ids += ids
+        return Cells(token_ids=tuple(token_ids), positions=tuple(places))
+
+
+SIGN = re.compile(r"[^\w\s]")
+
+
+def split_runs(tokens: Sequence[str]) -> list[list[str]]:
+    """The tokens in runs, cut between a token of white space alone and a sign.
+
+    >>> split_runs(["salt", " ", "&", " ", "oil"])
+    [['salt', ' '], ['&', ' ', 'oil']]
+    """
+    runs: list[list[str]] = [[]]
+    for token in tokens:
+        if SIGN.match(token) and runs[-1] and runs[-1][-1].isspace():
+            runs.append([])
+        runs[-1].append(token)
+    return runs
 
 
 def cell_text(tokens: Sequence[str], levels: Sequence[int | None], form: CellFormat, labels: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int8
 
 from localexplain.explain.lookup import name_tokens
 from localexplain.explain.windows import active_words
@@ -22,6 +23,7 @@ from localexplain.train.drafts import Draft, join_words, name_words, pick
 from localexplain.train.examples import Example, ExampleWriter
 from localexplain.train.passages import words_of
 from localexplain.train.records import RealExcerpt, RealUnit, token_words
+from localexplain.train.senses import mix_senses
 from localexplain.train.source import ConceptSource, draw_from
 
 Stage = Literal["text", "easy", "all"]
@@ -31,7 +33,7 @@ CutTokens = Callable[[str], Sequence[str]]
 
 PIECES = re.compile(r"\s?\w+|\s?[^\w\s]+|\s+")
 LONGEST_TOKENS = 64  # of an excerpt: the protocol's
-TEXT_SHARE, REAL_SHARE = 0.08, 0.16  # of the episodes of the stage "all"
+TEXT_SHARE, REAL_SHARE, SENSE_SHARE = 0.08, 0.16, 0.1  # of the episodes of the stage "all"
 GRID_SHARE, EMPTY_SHARE, WRONG_SHARE, VAGUE_SHARE = 0.05, 0.03, 0.06, 0.05  # of its simulations
 ANSWER_SHARE = 0.25  # of the simulations from what the explainer is taught to say
 FIRING, SILENT = 3, 2  # simulated texts of an episode
@@ -44,12 +46,12 @@ SUBJECT_CUT_SHARE = 0.65  # of the texts are cut by the subject's tokenizer, the
 WHOLE_SHARE = 0.35  # of the texts may have LONGEST_TOKENS, the others fewer, drawn from SHORT_TOKENS
 SHORT_TOKENS = (14, 44)
 FROM_START_SHARE = 0.5  # of the texts begin at their beginning: positions count from there
-LOOKED_UP_SHARE, EDITED_SHARE = (
-    0.6,
-    0.85,
-)  # of the texts found by a word of the concept; of the others, edited to hold it
+LOOKED_UP_SHARE = 0.6  # of the texts are found by a word of the concept
+EDITED_SHARE = 0.85  # of the others are edited to hold it
 REMEMBERED_SHARE, REMEMBERED = 0.6, 64  # of the silent texts from so many episodes before
 MORE_SHARE, MORE_FIRING = 0.6, 2  # of the episodes show an explainer so many more texts
+EXPLAINED_SHARE = 0.5  # of the episodes have an explanation to write
+OTHER_SENSES, FILLERS = 2, 1  # at most, in a text of a sense
 VAGUELY_ACTIVE = 0.6  # of a concept's tokens are active under a vague explanation
 
 
@@ -94,6 +96,8 @@ class ExampleSource:
                 yield [self._text(random)]
             elif stage == "all" and self._real and chance < TEXT_SHARE + REAL_SHARE:
                 yield self._real_episode(self._real[int(random.integers(len(self._real)))], random)
+            elif stage == "all" and self._concepts.senses and chance < TEXT_SHARE + REAL_SHARE + SENSE_SHARE:
+                yield self._sense_episode(random)
             else:
                 yield self._planted_episode(stage, random)
 
@@ -102,17 +106,20 @@ class ExampleSource:
 
     # texts
 
-    def _tokens(self, text: str, random: Random) -> tuple[str, ...]:
+    def _tokens(self, text: str, random: Random, from_start: bool = False) -> tuple[str, ...]:
         """The text's tokens, at most LONGEST_TOKENS, from a random place on where chance has it."""
         tokens = tuple(self._cut(text)) if random.random() < SUBJECT_CUT_SHARE else word_pieces(text)
         most = LONGEST_TOKENS if random.random() < WHOLE_SHARE else int(random.integers(*SHORT_TOKENS))
-        if random.random() < FROM_START_SHARE:
+        if from_start or random.random() < FROM_START_SHARE:
             return tokens[:most]
         start = int(random.integers(max(1, len(tokens) - most + 1)))
         return tokens[start : start + most]
 
     def _levels(self, draft: Draft, tokens: Sequence[str], random: Random) -> Cut:
-        levels = token_levels(find_levels(draft.concept, "".join(tokens)), tokens)
+        return self._with_noise(tokens, find_levels(draft.concept, "".join(tokens)), random)
+
+    def _with_noise(self, tokens: Sequence[str], of_characters: Int8[np.ndarray, " characters"], random: Random) -> Cut:
+        levels = token_levels(of_characters, tokens)
         noisy = np.rint(plant(levels, random)).astype(int)
         return Cut(tuple(tokens), tuple(levels.tolist()), tuple(noisy.tolist()))
 
@@ -131,7 +138,8 @@ class ExampleSource:
         for _ in range(TRIES + n):
             if len(found) == n:
                 break
-            cut = self._levels(draft, self._tokens(self._candidate(draft, random), random), random)
+            tokens = self._tokens(self._candidate(draft, random), random, draft.whole)
+            cut = self._levels(draft, tokens, random)
             if any(cut.levels):
                 found.append(cut)
         return found
@@ -156,7 +164,8 @@ class ExampleSource:
             said = random.random() < ANSWER_SHARE
             explanation = self._answer(draft, firing) if said else pick(concept.explanations, random)
             examples.append(self._simulated(draft, explanation, cut, stage, random))
-        examples.append(self._explained(draft, firing))
+        if random.random() < EXPLAINED_SHARE:
+            examples.append(self._explained(draft, firing))
         self._remember("".join(firing[0].tokens), draft)
         return examples
 
@@ -205,6 +214,28 @@ class ExampleSource:
 
     def _explained(self, draft: Draft, firing: Sequence[Cut]) -> Example:
         return self._writer.explain([(cut.tokens, cut.noisy) for cut in firing[:SHOWN]], self._answer(draft, firing))
+
+    def _example_sentence(self, random: Random) -> str:
+        senses = self._concepts.senses[int(random.integers(len(self._concepts.senses)))]
+        return pick(senses[int(random.integers(len(senses)))].examples, random)
+
+    def _sense_episode(self, random: Random) -> list[Example]:
+        """A word in one sense among its others."""
+        senses = self._concepts.senses[int(random.integers(len(self._concepts.senses)))]
+        order = [senses[int(place)] for place in random.permutation(len(senses))]
+        sense, others = order[0], order[1:]
+        examples: list[Example] = []
+        for active in (True, True, False):
+            chosen = others[: 1 + int(random.integers(OTHER_SENSES))]
+            fillers = [self._example_sentence(random) for _ in range(int(random.integers(FILLERS + 1)))]
+            text, of_characters = mix_senses(sense, chosen, fillers, active, random)
+            tokens = tuple(self._cut(text)) if random.random() < SUBJECT_CUT_SHARE else word_pieces(text)
+            cut = self._with_noise(tokens, of_characters, random)
+            cut = Cut(cut.tokens[:LONGEST_TOKENS], cut.levels[:LONGEST_TOKENS], cut.noisy[:LONGEST_TOKENS])
+            explanation = self._concepts.say("sense", random, 2, word=sense.word, definition=sense.definition)[1]
+            fits = any(level >= CLEARLY for level in cut.levels)
+            examples.append(self._writer.simulate(explanation, cut.tokens, cut.noisy, fits))
+        return examples
 
     def _real_episode(self, unit: RealUnit, random: Random) -> list[Example]:
         chosen = [unit.top[int(place)] for place in random.permutation(len(unit.top))[:SHOWN]]

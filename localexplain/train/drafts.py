@@ -19,12 +19,14 @@ class Draft:
     look_up   words whose passages are likely to hold it; () where any passage is as likely
     edit      puts it into a text
     shown     an explanation that names the words `{list}` of the texts shown: what an explainer should say; "" for none
+    whole     texts are shown from their beginning on: the concept counts from there
     """
 
     concept: Concept
     look_up: tuple[str, ...] = ()
     edit: Edit | None = None
     shown: str = ""
+    whole: bool = False
 
 
 def pick(items: Sequence[str], random: Random) -> str:
@@ -70,6 +72,27 @@ def substitute(word: str) -> Edit:
         return f"{text[:start]}{word}{text[end:]}"
 
     return edit
+
+
+CODE_FRAMES = (
+    "{word}({other})", "{other}.{word}", "\n{word} ", " {word};", "{{{word}}}", "[{word}]", '"{word}"',
+    "\n    {word} = {other}", "({word} ", " {word}:", "\t{word},",
+)  # fmt: skip
+IDENTIFIER = re.compile(r"\b[a-z]{3,}\b")
+
+
+def rename_some(code: str, words: Sequence[str], kept: Collection[str], random: Random) -> str:
+    """Gives half of the lower-case names in a snippet of program text other names, the same everywhere."""
+    names = sorted(set(IDENTIFIER.findall(code)) - set(kept))
+    new = {name: pick(words, random) for name in names if random.random() < 0.5}
+    return IDENTIFIER.sub(lambda match: new.get(match[0], match[0]), code)
+
+
+def into_code(word: str, code: str, other: str, random: Random) -> str:
+    """Puts the word somewhere into program text, as such words stand there: beside signs and line ends."""
+    places = [match.start() for match in re.finditer(r"\s", code)] or [len(code)]
+    place = places[int(random.integers(len(places)))]
+    return code[: place + 1] + pick(CODE_FRAMES, random).format(word=word, other=other) + code[place:]
 
 
 def substitute_one_of(words: Sequence[str]) -> Edit:

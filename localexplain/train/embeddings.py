@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-REACH = 8  # tokens to each side that count as near
+REACH = 20  # tokens to each side that count as near: wide windows tell topics (docs/log.md)
 SPELLING_SHARE = 0.375  # of the width
 HASHED_FEATURES = 4096
 LONGEST_NGRAM = 4
@@ -24,11 +24,11 @@ EMBEDDING_STD = 0.05
 
 
 def near_counts(stream: Int64[Tensor, " tokens"], vocabulary: int) -> Float32[Tensor, "vocabulary vocabulary"]:
-    """How often each pair of tokens stands within REACH of each other, nearer pairs counting more (1 / distance)."""
+    """How often each pair of tokens stands within REACH of each other."""
     counts = torch.zeros(vocabulary * vocabulary)
     for distance in range(1, REACH + 1):
         codes = stream[:-distance] * vocabulary + stream[distance:]
-        counts += torch.bincount(codes, minlength=vocabulary * vocabulary).float() / distance
+        counts += torch.bincount(codes, minlength=vocabulary * vocabulary).float()
     square = counts.view(vocabulary, vocabulary)
     return square + square.T
 

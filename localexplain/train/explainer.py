@@ -12,6 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def learning_rate_share(step: int, n_steps: int, warmup_steps: int) -> float:
 
 def describe_settings(settings: ExplainerTraining) -> dict[str, Any]:
     """The settings as the card says them: of folders the names alone, and nothing that does not change the model."""
-    own = {key: value for key, value in asdict(settings).items() if key not in ("data", "processes")}
+    own = {key: value for key, value in asdict(settings).items() if key not in ("data", "processes", "snapshots")}
     return own | {"texts": Path(settings.texts).name, "out": Path(settings.out).name}
 
 
@@ -190,6 +191,7 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
     dtype = autocast_dtype(device)
     began = time.monotonic() - seconds
     n_tokens = 0
+    kept_steps = {round(len(steps) * part / (settings.snapshots + 1)) for part in range(1, settings.snapshots + 1)}
     model.train()
     while step < len(steps):
         stage, chosen = steps[step]
@@ -220,6 +222,8 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
             parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": curve, "held": held}
             now = time.monotonic() - began
             save_atomically(parts | {"step": step, "seconds": now, "settings": described}, checkpoint)
+        if step in kept_steps:
+            save_model(deepcopy(model), folder / "tokenizer", out / "snapshots" / str(step))
 
     card = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -38,6 +38,7 @@ class ExplainerTraining:
     distinct_tokens the shards of the last stage hold about so many; the other two stages as many as they train on
     batch_tokens    tokens of a step
     learning_rate   0 is the size's own
+    snapshots       models kept on the way, after equal shares of the steps, in OUT/snapshots/STEP
     processes       that make the training set
     """
 
@@ -51,8 +52,8 @@ class ExplainerTraining:
     context_tokens: int = 4096
     text_tokens: int = 0
     easy_tokens: int = 1_200_000
-    all_tokens: int = 8_800_000
-    distinct_tokens: int = 9_000_000
+    all_tokens: int = 16_800_000
+    distinct_tokens: int = 14_000_000
     shard_tokens: int = 500_000
     batch_tokens: int = 2048
     learning_rate: float = 0.0
@@ -60,6 +61,7 @@ class ExplainerTraining:
     weight_decay: float = 0.05
     real_excerpts: int = 10_000
     checkpoint_steps: int = 250
+    snapshots: int = 0
     processes: int = 2
     seed: int = 1
 

@@ -6,6 +6,7 @@ documents ──cut_passages──> 12 to 60 words each, at sentence ends where 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int32
@@ -77,7 +78,13 @@ class Passages:
         return None if places is None else self.texts[int(random.choice(places))]
 
 
+@lru_cache(maxsize=4)
+def all_runs(texts: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
+    """Every run of SHARED_WORDS words in any of the texts."""
+    return frozenset(run for text in texts for run in word_runs(text))
+
+
 def without_shared(texts: Iterable[str], held_out: Sequence[str]) -> list[str]:
     """The texts that share no run of SHARED_WORDS words with any held-out text."""
-    runs = {run for text in held_out for run in word_runs(text)}
+    runs = all_runs(tuple(held_out))
     return [text for text in texts if runs.isdisjoint(word_runs(text))]

@@ -32,8 +32,22 @@ SIGNS = (
     ("~", "tildes"), ("^", "carets"), ("<", "less-than signs"), (">", "greater-than signs"), ("_", "underscores"),
     ("...", "ellipses"), ("{", "opening braces"), ("}", "closing braces"),
 )  # fmt: skip
-NUMBER_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight": 8}
-ORDINALS = {"first": 1, "third": 3, "fourth": 4, "sixth": 6}
+NAMED_SIGNS = (
+    ("\u00a3", "pound signs"), ("\u20ac", "euro signs"), ("\u00a7", "section signs"), ("\u00b0", "degree signs"),
+    ("\u2022", "bullets"), ("\u2192", "arrows to the right"), ("\u2190", "arrows to the left"), ("\\", "backslashes"),
+    ("\u00b1", "plus-minus signs"), ("\u00d7", "multiplication signs"), ("\u00ab", "opening guillemets"),
+    ("\u00bb", "closing guillemets"), ("\u00a9", "copyright signs"), ("\u2020", "daggers"), ("`", "backticks"),
+    ("::", "double colons"), ("->", "arrows"), ("=>", "double arrows"), ("==", "double equals signs"),
+)  # fmt: skip
+LOOSE_SIGNS = "+-*/=<>|~^:;?.@[]{}()_'"  # of which signs without a name are made
+NUMBER_WORDS = {
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "twelve": 12,
+}  # fmt: skip
+ORDINALS = {
+    "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
+    "tenth": 10,
+}  # fmt: skip
 CENTURIES = {"sixteen": "16", "seventeen": "17", "nineteen": "19"}
 # shape -> (kind, regular expression); their explanations are in phrasings.toml, table shapes.NAME
 SHAPES = {

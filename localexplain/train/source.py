@@ -13,6 +13,7 @@ import numpy as np
 from localexplain.train.drafts import Draft, Random, pick, some
 from localexplain.train.lists import read_list
 from localexplain.train.passages import Passages
+from localexplain.train.senses import Sense, collect_senses
 from localexplain.train.shapes import HELD_OUT_TOPICS, PREFIXES, SUFFIXES
 from localexplain.train.wordnet import Synset, WordSet, make_sets, synonym_sets
 
@@ -24,7 +25,8 @@ FEWEST_AFFIXED = 6  # words that an affix must have
 class ConceptSource:
     """What concepts are drawn from: passages, sets of words, phrasings.
 
-    `held_out` are the words of the held-out bed and puzzles, lower case: none becomes a concept's word here.
+    `held_out` are the words of the held-out bed and puzzles, lower case: none becomes a concept's word here; phrases
+    among them, "no longer", are not drawn as such.
     """
 
     def __init__(self, passages: Passages, synsets: Sequence[Synset], held_out: Collection[str]) -> None:
@@ -88,6 +90,24 @@ class ConceptSource:
     @cached_property
     def own_sets(self) -> list[WordSet]:
         return self._listed("lexical")
+
+    @cached_property
+    def all_sets(self) -> list[WordSet]:
+        """Every set that has a name."""
+        return [*self.own_sets, *self.wordnet_sets]
+
+    @cached_property
+    def sets_with(self) -> dict[str, list[int]]:
+        """Which of `all_sets` a word is in."""
+        places: dict[str, list[int]] = {}
+        for place, found in enumerate(self.all_sets):
+            for word in found.words:
+                places.setdefault(word, []).append(place)
+        return places
+
+    @cached_property
+    def senses(self) -> list[list[Sense]]:
+        return collect_senses(self._synsets, self.known)
 
     @cached_property
     def sentiments(self) -> list[WordSet]:

@@ -10,8 +10,10 @@ import json
 import math
 import os
 import pickle
+import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,13 +40,25 @@ DATA_FIELDS = (
 
 
 def held_out_words() -> frozenset[str]:
-    """The words of the bed's concepts and of the puzzles' active tokens, lower case, of three letters or more."""
+    """The words of the bed's concepts and of the puzzles' active tokens, lower case: words of three letters or more,
+    and phrases of two words."""
     words = {word.lower() for item in read_bed() for word in item.concept.words}
     for puzzle in read_puzzles():
         for sentence in puzzle.sentences:
             active = zip(sentence.tokens, sentence.activations.tolist(), strict=True)
             words |= {token.strip().lower() for token, level in active if level > 0}
-    return frozenset(word for word in words if len(word) > 2 and word.isalpha())
+    phrases = {pair for item in read_bed() for pair in bed_phrases(item.concept.explanations)}
+    return frozenset(word for word in words if len(word) > 2 and word.isalpha()) | phrases
+
+
+def bed_phrases(explanations: Sequence[str]) -> set[str]:
+    """The quoted phrases of two words in a concept's explanations.
+
+    >>> bed_phrases(['the words "as if"', 'as if'])
+    {'as if'}
+    """
+    quoted = [match.lower() for text in explanations for match in re.findall(r'"([^"]+)"', text)]
+    return {phrase for phrase in quoted if len(phrase.split()) == 2}
 
 
 def held_out_texts() -> list[str]:
@@ -140,6 +154,7 @@ def begin_data(settings: ExplainerTraining, folder: Path, report: Callable[[str]
 
     documents, synsets = read_texts(settings)
     held_out = held_out_texts()
+    synsets = [replace(synset, examples=tuple(without_shared(synset.examples, held_out))) for synset in synsets]
     glosses = without_shared([gloss(synset) for synset in synsets], held_out)
     blocks = [block for document in documents for block in cut_blocks(document)]
     train_blocks, _ = split_blocks(blocks, UNSEEN_SHARE, settings.seed)

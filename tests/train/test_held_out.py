@@ -143,7 +143,7 @@ def test_quoted_words_by_hand():
 
 
 def test_the_held_out_words_are_those_of_the_bed_and_the_puzzles():
-    assert held_out_words() == bed_words()
+    assert held_out_words() == bed_words() | {"as if", "as though", "no longer", "no more"}
     # from the bed: a lexical concept, one of forms, a word; from the puzzles: an active token, and none that is silent
     assert {"ladle", "carrying", "window", "shore"} <= held_out_words()
     assert all(word == word.lower() for word in held_out_words())
@@ -276,6 +276,12 @@ def test_no_parameter_is_one_of_the_bed():
         "digit_start": "7",
         "digits_length": "three",
         "number": "42",
+        "digit_end": None,  # the bed has none of these
+        "digit_inside": None,
+        "later_words": None,
+        "nth_of_sentence": None,
+        "nth_sentence": None,
+        "start_of_nth_sentence": None,
         "century": "eighteen",
         "nth_word": "second",
         "first_words": "five",

@@ -4,6 +4,7 @@ from localexplain.planted.concept import Concept
 from localexplain.train.drafts import Draft, Random, alternatives, join_words, pick, some
 from localexplain.train.kinds import contexts, forms, sets, words
 from localexplain.train.source import PHRASINGS, ConceptSource, Draw, draw_from
+from localexplain.train.wordnet import WordSet
 
 SIMPLE: dict[Draw, float] = {
     words.draw_word: 2.0,
@@ -26,6 +27,10 @@ LEFT_OUT: dict[Draw, float] = {
     words.draw_word: 1.0,
     forms.draw_letters: 1.0,
 }
+
+SUBSET_SHARE, WORDS_SHARE = 0.4, 0.35  # of what is left out: a set within the set, words of it
+FEWEST_LISTED = 5  # words of a set of which some are left out by name
+FEWEST_LEFT = 3  # words of a set when another is left out
 
 
 def draw_union(source: ConceptSource, random: Random) -> Draft | None:
@@ -54,14 +59,46 @@ def draw_union(source: ConceptSource, random: Random) -> Draft | None:
     return Draft(concept=concept, look_up=(*first.look_up[:8], *second.look_up[:8]), edit=edit)
 
 
+def draw_overlapping(source: ConceptSource, random: Random) -> tuple[Draft, Draft] | None:
+    """A set of words, and another that holds some of them but leaves enough."""
+    known = source.all_sets
+    whole = known[int(random.integers(len(known)))] if known else None
+    if whole is None:
+        return None
+    word = pick(whole.words, random)
+    parts = [
+        known[place]
+        for place in source.sets_with[word]
+        if 0 < len(set(known[place].words) & set(whole.words)) <= len(whole.words) - FEWEST_LEFT
+    ]
+    if not parts:
+        return None
+    part = parts[int(random.integers(len(parts)))]
+    base, other = sets_of_one(source, whole, random), sets_of_one(source, part, random)
+    return None if base is None or other is None else (base, other)
+
+
+def sets_of_one(source: ConceptSource, found: WordSet, random: Random) -> Draft | None:
+    return sets.draw_set(source, [found], random)
+
+
 def draw_but_not(source: ConceptSource, random: Random) -> Draft | None:
-    if random.random() < 0.6:
-        base = sets.draw_set(source, source.own_sets if random.random() < 0.6 else source.wordnet_sets, random)
-        if base is None or len(base.concept.words) < 5:
+    chance = random.random()
+    if chance < SUBSET_SHARE:
+        overlapping = draw_overlapping(source, random)
+        if overlapping is None:
             return None
+        base, part = overlapping
+        b = pick(part.concept.explanations, random)
+        exceptions: tuple[str, ...] = tuple(pattern.find for pattern in part.concept.patterns)
+    elif chance < SUBSET_SHARE + WORDS_SHARE:
+        found = sets.draw_set(source, source.own_sets if random.random() < 0.6 else source.wordnet_sets, random)
+        if found is None or len(found.concept.words) < FEWEST_LISTED:
+            return None
+        base = found
         left_out = some(base.concept.words, int(random.integers(1, 4)), random)
         b = join_words(left_out, random)
-        exceptions: tuple[str, ...] = (alternatives(left_out, "(?:s|es)?"),)
+        exceptions = (alternatives(left_out, "(?:s|es)?"),)
     else:
         base = draw_from(source, random, BASES)
         other = draw_from(source, random, LEFT_OUT)

@@ -3,10 +3,14 @@
 import re
 
 from localexplain.planted.concept import Concept, Pattern
-from localexplain.train.drafts import Draft, Random, join_words, pick, some, substitute
+from localexplain.train.drafts import Draft, Random, into_code, join_words, pick, rename_some, some, substitute
+from localexplain.train.kinds.phrases import draw_pair
 from localexplain.train.lists import read_list
+from localexplain.train.passages import words_of
 from localexplain.train.shapes import COMMON_TRIGGERS
 from localexplain.train.source import ConceptSource
+
+TWO_WORDS_SHARE = 0.25  # of the words that something comes after are phrases
 
 
 def draw_after(source: ConceptSource, random: Random) -> Draft | None:
@@ -15,14 +19,17 @@ def draw_after(source: ConceptSource, random: Random) -> Draft | None:
     if not any_word and not triggers:
         return None
     word = source.word(random) if any_word else pick(triggers, random)
+    if random.random() < TWO_WORDS_SHARE:
+        pair = draw_pair(source, random)
+        word = " ".join(pair) if pair else word
     concept = Concept(
         kind="after",
         name=word,
         explanations=source.say("after", random, word=word),
         patterns=(Pattern(find=rf"\b(?i:{word})\s+(?P<on>[\w']+)"),),
-        words=(word,),
+        words=tuple(word.split()),
     )
-    return Draft(concept=concept, look_up=(word,), edit=substitute(word))
+    return Draft(concept=concept, look_up=() if " " in word else (word,), edit=substitute(word))
 
 
 def draw_second(source: ConceptSource, random: Random) -> Draft:
@@ -98,9 +105,10 @@ def draw_code(source: ConceptSource, random: Random) -> Draft:
             snippet = re.sub(r"\s*\n\s*", " ", snippet)
         if name == "code_any":
             return f"{' '.join(text.split(' ')[:12])} {snippet}"
-        tokens = snippet.split(" ")
-        tokens.insert(int(random.integers(len(tokens))), pick(some_words, random))
-        return " ".join(tokens)
+        snippet = rename_some(snippet, words_of(text) or ["name"], keywords, random)
+        for _ in range(int(random.integers(1, 3))):
+            snippet = into_code(pick(some_words, random), snippet, source.word(random), random)
+        return snippet
 
     concept = Concept(kind="code", name=name, explanations=explanations, patterns=(Pattern(find=find),))
     return Draft(concept=concept, edit=edit)
@@ -113,7 +121,7 @@ def draw_simile(source: ConceptSource, random: Random) -> Draft | None:
         added = pick([item["text"] for item in similes], random)
         return f"{added} {text}" if random.random() < 0.5 else f"{text} {added}"
 
-    which = pick(("both", "than", "word", "most"), random)
+    which = pick(("both", "than", "word", "most", "adjective", "not_real"), random)
     find, explanations = {
         "both": (
             r"\bas \w+ as an? \w+|\blike an? \w+",
@@ -123,6 +131,16 @@ def draw_simile(source: ConceptSource, random: Random) -> Draft | None:
         "than": (
             r"\b(?:\w+er|more \w+) than\b",
             ("comparatives followed by than", "comparing words with \"than\"", "more ... than and -er than"),
+        ),
+        "adjective": (
+            r"\bas (?P<on>\w+)(?= as an? \w+)",
+            ("the adjective in comparisons such as \"as X as a Y\"", "the quality named between as and as",
+             "the describing word of a simile with as ... as", "the word between the two as of a comparison"),
+        ),
+        "not_real": (
+            r"\b(?:as|like) an? \w+",
+            ("the last part of a comparison: as a Y, like a Y", "like or as, with what something is likened to",
+             "the half of a simile that names its picture"),
         ),
         "most": (
             r"\b(?:\w{3,}est|most \w+)\b",

@@ -1,4 +1,4 @@
-"""Concepts of form: letters, capitals, digits, positions, brackets, signs, shapes."""
+"""Concepts of form: letters, capitals, digits, brackets, signs, shapes."""
 
 import re
 
@@ -14,8 +14,12 @@ from localexplain.train.drafts import (
     upper_some,
     wrap,
 )
-from localexplain.train.shapes import BRACKETS, CENTURIES, NUMBER_WORDS, ORDINALS, SHAPES, SIGNS
+from localexplain.train.shapes import BRACKETS, CENTURIES, LOOSE_SIGNS, NAMED_SIGNS, NUMBER_WORDS, SHAPES, SIGNS
 from localexplain.train.source import ConceptSource
+
+HELD_OUT_NUMBER, HELD_OUT_DIGIT = "42", "7"  # the bed's number, and the digit that its numbers begin with
+TWO_DIGITS_SHARE = 0.3  # of the beginnings of numbers
+NAMELESS_SHARE = 0.3  # of the signs are made of loose ones
 
 
 def draw_letters(source: ConceptSource, random: Random) -> Draft:
@@ -37,15 +41,27 @@ def draw_letters(source: ConceptSource, random: Random) -> Draft:
     return Draft(concept=concept, edit=edit)
 
 
-def draw_digits(source: ConceptSource, random: Random) -> Draft:
-    table = pick(("digit_start", "digits_length", "number", "century"), random)
-    value = source.parameter(table, random)
+def draw_digits(source: ConceptSource, random: Random) -> Draft | None:
+    table = pick(("digit_start", "digit_end", "digit_inside", "digits_length", "number", "century"), random)
+    value = source.parameter(table, random) if table != "number" else random_digits(int(random.integers(1, 5)), random)
+    if table == "digit_start" and random.random() < TWO_DIGITS_SHARE:
+        value = random_digits(2, random)
+    if (table, value) == ("number", HELD_OUT_NUMBER) or (table == "digit_start" and value[0] == HELD_OUT_DIGIT):
+        return None
     if table == "digit_start":
         find = rf"(?<![0-9.,]){value}[0-9]*\b"
 
         def make(random: Random) -> str:
             digits = random_digits(int(random.integers(1, 5)), random)
             return value + digits[1:] if random.random() < 0.5 else digits
+
+    elif table in ("digit_end", "digit_inside"):
+        find = rf"(?<![0-9.,])[0-9]*{value}" + (r"(?![0-9]|[.,][0-9])" if table == "digit_end" else r"[0-9]*")
+
+        def make(random: Random) -> str:
+            digits = random_digits(int(random.integers(1, 5)), random)
+            place = len(digits) if table == "digit_end" else int(random.integers(1, len(digits) + 1))
+            return digits[:place] + value + digits[place:] if random.random() < 0.5 else digits
 
     elif table == "digits_length":
         length = NUMBER_WORDS[value]
@@ -76,22 +92,6 @@ def draw_digits(source: ConceptSource, random: Random) -> Draft:
     return Draft(concept=concept, edit=insert_number(make))
 
 
-def draw_position(source: ConceptSource, random: Random) -> Draft:
-    table = pick(("nth_word", "first_words"), random)
-    value = source.parameter(table, random)
-    if table == "nth_word":
-        find = rf"\A\W*(?:[\w']+\W+){{{ORDINALS[value] - 1}}}(?P<on>[\w']+)"
-    else:
-        find = rf"\A\W*(?P<on>[\w']+(?:\W+[\w']+){{{NUMBER_WORDS[value] - 1}}})"
-    concept = Concept(
-        kind="position",
-        name=f"{table} {value}",
-        explanations=source.say_parameter(table, value, random),
-        patterns=(Pattern(find=find),),
-    )
-    return Draft(concept=concept)
-
-
 def draw_inside(source: ConceptSource, random: Random) -> Draft:
     opening, closing, name = BRACKETS[int(random.integers(len(BRACKETS)))]
     inner = f"[^{re.escape(opening[0])}{re.escape(closing[0])}]{{1,60}}"
@@ -105,12 +105,16 @@ def draw_inside(source: ConceptSource, random: Random) -> Draft:
 
 
 def draw_sign(source: ConceptSource, random: Random) -> Draft:
-    sign, name = SIGNS[int(random.integers(len(SIGNS)))]
+    chance = random.random()
+    if chance < NAMELESS_SHARE:
+        sign = "".join(pick(LOOSE_SIGNS, random) for _ in range(int(random.integers(1, 4))))
+        name, explanations = sign, source.say("sign", random, sign=sign)
+    else:
+        signs = SIGNS if chance < 0.5 + NAMELESS_SHARE / 2 else NAMED_SIGNS
+        sign, name = signs[int(random.integers(len(signs)))]
+        explanations = source.say("sign", random, sign=sign, name=name)
     concept = Concept(
-        kind="punctuation",
-        name=name,
-        explanations=source.say("sign", random, sign=sign, name=name),
-        patterns=(Pattern(find=re.escape(sign)),),
+        kind="punctuation", name=name, explanations=explanations, patterns=(Pattern(find=re.escape(sign)),)
     )
     return Draft(concept=concept, edit=append_sign(sign))
 

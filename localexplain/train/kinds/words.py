@@ -4,9 +4,22 @@ from collections.abc import Sequence
 
 from localexplain.explain.lookup import name_tokens
 from localexplain.planted.concept import Concept, Pattern
-from localexplain.train.drafts import Draft, Random, alternatives, join_words, pick, some, substitute, substitute_one_of
+from localexplain.train.drafts import (
+    Draft,
+    Random,
+    alternatives,
+    into_code,
+    join_words,
+    pick,
+    some,
+    substitute,
+    substitute_one_of,
+)
+from localexplain.train.lists import read_list
 from localexplain.train.shapes import NEGATORS
 from localexplain.train.source import PHRASINGS, ConceptSource
+
+CODE_SHARE = 0.15  # of the texts that a word is put into are program text
 
 
 def draw_word(source: ConceptSource, random: Random) -> Draft:
@@ -18,7 +31,14 @@ def draw_word(source: ConceptSource, random: Random) -> Draft:
         patterns=(Pattern(find=alternatives([word])),),
         words=(word,),
     )
-    return Draft(concept=concept, look_up=(word,), edit=substitute(word))
+    in_prose, snippets = substitute(word), [item["text"] for item in read_list("code")["snippet"]]
+
+    def edit(text: str, random: Random) -> str:
+        if random.random() < CODE_SHARE:
+            return into_code(word, pick(snippets, random), source.word(random), random)
+        return in_prose(text, random)
+
+    return Draft(concept=concept, look_up=(word,), edit=edit)
 
 
 def draw_words(source: ConceptSource, random: Random) -> Draft:
