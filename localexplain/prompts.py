@@ -31,6 +31,7 @@ HASH_CHARACTERS = 8  # 32 bits: to tell edits of one folder apart, not to resist
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 ESCAPED_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")  # what would break a line, or cannot be written in UTF-8
 MAXIMUM_ACTIVATION = 10
+SIGN = re.compile(r"[^\w\s]")
 OPENING_QUOTE = re.compile(r"(?<![^\s(\[/])([\"'\u201c\u2018])(?=\w)")
 
 
@@ -195,6 +196,20 @@ def show_token(token: str) -> str:
     (' movie', 'a\\\\n\\\\tb', '\\\\\\\\', '\\\\x00')
     """
     return "".join(ESCAPES.get(character) or escape_control(character) for character in token)
+
+
+def split_runs(tokens: Sequence[str]) -> list[list[str]]:
+    """The tokens in runs, cut between a token of white space alone and a sign.
+
+    >>> split_runs(["salt", " ", "&", " ", "oil"])
+    [['salt', ' '], ['&', ' ', 'oil']]
+    """
+    runs: list[list[str]] = [[]]
+    for token in tokens:
+        if SIGN.match(token) and runs[-1] and runs[-1][-1].isspace():
+            runs.append([])
+        runs[-1].append(token)
+    return runs
 
 
 def escape_control(character: str) -> str:

@@ -35,6 +35,7 @@ RANKS = {
     "localexplain.report": 9,
     "localexplain.api": 9,
     "localexplain.doctor": 9,
+    "localexplain.arguments": 1,
     "localexplain.cli": 10,
 }
 PURE = (
@@ -99,7 +100,7 @@ def test_pure_modules_import_nothing_heavy(module: str) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; from localexplain.cli import build_parser; build_parser(); print(*sorted(sys.modules))"
+    code = "import sys; import localexplain.cli; from localexplain.arguments import build_parser; build_parser(); print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "localexplain.cli" in loaded
     assert [name for name in (*HEAVY, "numpy", "pyarrow", "pydantic", "rich") if name in loaded] == []

@@ -10,8 +10,7 @@ import numpy as np
 
 from localexplain.engines.base import Engine, LabelReply, LabelRequest, Message
 from localexplain.judge.prompt import TASK, judge_labels, judge_question
-from localexplain.prompts import ChatChoice, begin, load_prompt, show_token, shown_explanation, use_chat
-from localexplain.simulate.cells import split_runs
+from localexplain.prompts import ChatChoice, begin, load_prompt, show_token, shown_explanation, split_runs, use_chat
 from localexplain.types import Identity, TokenCounts
 
 

@@ -12,14 +12,13 @@ Running text, for small models trained on it: the excerpt as it stands, each act
 token, so that a word is written with the same pieces as in an explanation, whatever tokens the subject cuts it into.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from localexplain.errors import EngineError
-from localexplain.prompts import show_token
+from localexplain.prompts import show_token, split_runs
 
 Encode = Callable[[str], Sequence[int]]
 EncodeStarts = Callable[[str], tuple[Sequence[int], Sequence[int]]]
@@ -105,23 +104,6 @@ class InlineWriter:
             places += [max(0, len(token_ids) + int(place)) for place in found]
             token_ids += ids
         return Cells(token_ids=tuple(token_ids), positions=tuple(places))
-
-
-SIGN = re.compile(r"[^\w\s]")
-
-
-def split_runs(tokens: Sequence[str]) -> list[list[str]]:
-    """The tokens in runs, cut between a token of white space alone and a sign.
-
-    >>> split_runs(["salt", " ", "&", " ", "oil"])
-    [['salt', ' '], ['&', ' ', 'oil']]
-    """
-    runs: list[list[str]] = [[]]
-    for token in tokens:
-        if SIGN.match(token) and runs[-1] and runs[-1][-1].isspace():
-            runs.append([])
-        runs[-1].append(token)
-    return runs
 
 
 def cell_text(tokens: Sequence[str], levels: Sequence[int | None], form: CellFormat, labels: Sequence[str]) -> str:

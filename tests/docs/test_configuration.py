@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from localexplain.cli import FLAG_KEYS, build_parser, settings_from
+from localexplain.arguments import FLAG_KEYS, build_parser, settings_from
 from localexplain.errors import ConfigError, UserError
 from localexplain.keys import canonical_json
 from localexplain.pipeline.capture import describe_capture

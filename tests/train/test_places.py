@@ -48,7 +48,7 @@ WORDS = ("lorry", "wagon", "sledge", "tram", "cart", "barge", "canoe")
 
 @pytest.fixture(scope="module")
 def source():
-    text = "He saw the lorry near the old wagon and pulled a sledge, no tram but one cart; then came the barge he saw, and a canoe."
+    text = "He saw the lorry near the old wagon and pulled a sledge, no tram but a cart. The barge he saw! A canoe."
     synsets = [
         Synset(id="vehicle", words=("vehicle",), definition="what carries goods", hypernyms=(), examples=()),
         Synset(id="wheels", words=("wheels",), definition="what rolls", hypernyms=("vehicle",), examples=()),
