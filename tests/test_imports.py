@@ -100,7 +100,10 @@ def test_pure_modules_import_nothing_heavy(module: str) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; import localexplain.cli; from localexplain.arguments import build_parser; build_parser(); print(*sorted(sys.modules))"
+    code = (
+        "import sys; import localexplain.cli; from localexplain.arguments import build_parser; "
+        "build_parser(); print(*sorted(sys.modules))"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "localexplain.cli" in loaded
     assert [name for name in (*HEAVY, "numpy", "pyarrow", "pydantic", "rich") if name in loaded] == []

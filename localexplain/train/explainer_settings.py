@@ -52,7 +52,7 @@ class ExplainerTraining:
     context_tokens: int = 4096
     text_tokens: int = 0
     easy_tokens: int = 1_200_000
-    all_tokens: int = 16_800_000
+    all_tokens: int = 14_800_000
     distinct_tokens: int = 14_000_000
     shard_tokens: int = 500_000
     batch_tokens: int = 2048
