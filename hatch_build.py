@@ -13,6 +13,8 @@ SHIPPED = (
     "eval/demo-lookup.toml",
     "eval/planted",
     "eval/puzzles",
+    "eval/published",
+    "eval/suites",
 )
 
 

@@ -145,6 +145,34 @@ def add_eval(commands: Any) -> None:
     planted.add_argument("--simulator", metavar="MODEL", help="scores the explanations; default: the largest of ours")
     planted.add_argument("--quick", action="store_true", help="every second unit, one phrasing: a sixth of the work")
     puzzles.add_argument("--file", type=Path, metavar="FILE", help="puzzles of the published format; default: ours")
+    compare = kinds.add_parser("compare", help="explainers beside explainers on a run's units, simulators likewise")
+    compare.add_argument("run", type=Path, metavar="RUN", help="a captured run")
+    compare.add_argument(
+        "--explainers", required=True, metavar="A,B", help="NAME, NAME@DTYPE or NAME@DTYPE@ENGINE each"
+    )
+    compare.add_argument("--simulators", required=True, metavar="S,T", help="likewise; or rule")
+    compare.add_argument("--units", metavar="CHOICE", help="as for `run`; default: the run's own")
+    compare.add_argument("--out", type=Path, metavar="DIR", help="of the report; default: RUN/comparison")
+    suite = kinds.add_parser("run", help="a suite: a comparison as a file of settings")
+    suite.add_argument("suite", metavar="SUITE", help="name of one that ships, or a .toml file")
+    suite.add_argument("--out", type=Path, metavar="DIR", help="of the run and its report; default: SUITE-report")
+    suite.add_argument("--check", action="store_true", help="fail if a mean is not that of the checked-in report")
+    published = kinds.add_parser("published", help="on the released GPT-2 neurons, beside the published scores")
+    published.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="the released neurons, in the release's own layout"
+    )
+    published.add_argument("--run", type=Path, metavar="RUN", help="instead: a run of your own on GPT-2 XL")
+    published.add_argument("--release", choices=["auto", "gpt2-xl", "gpt2-small"], default="auto")
+    published.add_argument(
+        "--units", type=natural_number, metavar="N", help="drawn over layers and scores; default: all"
+    )
+    published.add_argument("--neurons", metavar="LIST", help="instead: mlp.3:127, mlp.40:9 ...")
+    published.add_argument("--explainer", metavar="MODEL", help="an open explainer; default: the release's alone")
+    published.add_argument("--simulator", metavar="MODEL", help="an open simulator; default: the release's alone")
+    published.add_argument("--seed", type=natural_number, default=0, metavar="N")
+    published.add_argument("--out", type=Path, metavar="DIR", help="of the run and its report; default: published-run")
+    for single in (compare, suite, published):
+        add_json(single)
 
 
 def settings_from(arguments: argparse.Namespace) -> list[str]:

@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from localexplain.arguments import STAGES, USERS_FAULT, build_parser, settings_from
 from localexplain.errors import LocalexplainError, UserError
+from localexplain.output import make_console, make_watcher, print_json, say
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from localexplain.pipeline.config import RunConfig
     from localexplain.pipeline.run import Run
-    from localexplain.progress import Watcher
 
 DONE, OUR_FAULT = 0, 1
 NO_ROOM_ERRNOS = ("ENOSPC", "EFBIG", "EDQUOT")
@@ -36,20 +34,6 @@ OFFLINE = {
     "LOGNAME": str(os.getuid()),  # else torch asks the system who the user is, and that may ask over the network
     "TOKENIZERS_PARALLELISM": "false",  # its threads and a later fork do not go together, and it warns about it
 }
-
-
-# progress ------------------------------------------------------------------------------------------------------------
-
-
-def make_watcher() -> "Watcher":
-    """Bars with rate and time left on standard error; nothing where that is no terminal."""
-    from localexplain.progress import Silent
-
-    if not sys.stderr.isatty():
-        return Silent()
-    from localexplain.report.bars import Bars
-
-    return Bars()
 
 
 # the pipeline --------------------------------------------------------------------------------------------------------
@@ -87,21 +71,6 @@ def work(
             return run_stages(run, config, stages, retry_failed=getattr(arguments, "retry_failed", False))
         finally:
             run.watcher.end()  # a bar that is still drawn would cut into the message
-
-
-def make_console() -> "Console":
-    """Standard output; where its reader is gone it says so like a plain print, and not by exiting with our fault."""
-    from rich.console import Console
-
-    class Output(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    return Output()
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def show_result(folder: Path, summary: dict[str, Any], as_json: bool) -> None:
@@ -208,43 +177,10 @@ def command_train(arguments: argparse.Namespace) -> None:
         print(json.dumps(card, indent=2))
 
 
-def say(line: str) -> None:
-    """Progress of what has no bar."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def command_eval(arguments: argparse.Namespace) -> None:
-    from localexplain.evaluate.bench import (
-        LARGEST,
-        OWN_MODELS,
-        BenchConfig,
-        measure_all_puzzles,
-        measure_planted,
-        planted_values,
-        puzzle_values,
-    )
-    from localexplain.evaluate.tables import print_planted, print_puzzles
-    from localexplain.pipeline.config import EngineConfig
+    from localexplain.cli_eval import EVALUATIONS
 
-    names = tuple(name.strip() for name in (arguments.models or "").split(",") if name.strip())
-    config = BenchConfig(
-        models=names or OWN_MODELS,
-        simulator=getattr(arguments, "simulator", None) or LARGEST,
-        mode=arguments.mode,
-        engine=EngineConfig(kind=arguments.engine, dtype=arguments.dtype),
-        seed=arguments.seed,
-        quick=getattr(arguments, "quick", False),
-    )
-    if arguments.kind == "planted":
-        values = planted_values(measure_planted(config, say), config)
-        show_values = print_planted
-    else:
-        values = puzzle_values(measure_all_puzzles(config, arguments.file, say), config.seed)
-        show_values = print_puzzles
-    if arguments.json:
-        print_json(values)
-    else:
-        show_values(values, make_console())
+    EVALUATIONS[arguments.kind](arguments)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

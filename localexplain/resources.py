@@ -25,3 +25,14 @@ def resource(*parts: str, package: Path = PACKAGE) -> Path:
     if not path.exists():
         raise UserError(f"{'/'.join(parts)}: not found in {root}; install localexplain again, or check the name")
     return path
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model: a path, or the name of one that ships. A name that is neither comes back as a path."""
+    path = Path(name)
+    if not path.exists() and path.name == name:
+        try:
+            return resource("models", name)
+        except UserError:
+            return path  # whoever reads the folder says that it is not there
+    return path

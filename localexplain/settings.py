@@ -4,7 +4,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, fields, is_dataclass
 from datetime import date, time
@@ -53,6 +53,15 @@ def check_keys(values: Mapping[str, Any], settings: type, prefix: str = "") -> N
             check_keys(value, kinds[key], f"{prefix}{key}.")
         else:
             check_plain(value, f"{prefix}{key}")
+
+
+def check_lowest(settings: object, names: Iterable[str], lowest: int) -> None:
+    """Raises ConfigError for the first of the named settings, all of them numbers, that is below `lowest`."""
+    bound = f"must be at least {lowest}" if lowest else "must not be negative"
+    for name in names:
+        value = getattr(settings, name)
+        if value < lowest:
+            raise ConfigError(f"{name} = {value}: {bound}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

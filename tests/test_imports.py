@@ -21,6 +21,7 @@ RANKS = {
     "localexplain.engines.base": 2,  # the protocol, and the choice of labels, are pure
     "localexplain.engines.labels": 2,
     "localexplain.prompts": 3,
+    "localexplain.published": 2,
     "localexplain.planted": 4,
     "localexplain.score": 4,
     "localexplain.explain": 4,
@@ -36,7 +37,9 @@ RANKS = {
     "localexplain.api": 9,
     "localexplain.doctor": 9,
     "localexplain.arguments": 1,
-    "localexplain.cli": 10,
+    "localexplain.output": 9,  # its bars are the reports'
+    "localexplain.cli_eval": 10,
+    "localexplain.cli": 11,
 }
 PURE = (
     "localexplain.planted",

@@ -18,29 +18,23 @@ from jaxtyping import Float16, Float32, Int64
 from localexplain.errors import RunError, UserError
 from localexplain.keys import canonical_json, key_of
 from localexplain.modelfiles import check_model_folder, hash_file, hash_model_folder
+from localexplain.pipeline.capture_rows import excerpt_rows, in_unit_order, kind_rows, pick_excerpts, unit_rows
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.models import model_folder
 from localexplain.pipeline.reading import CAPTURE_STATE_FILE, find_capture, require_capture
 from localexplain.pipeline.run import Run, store_model, timed_stage
 from localexplain.resources import resource
-from localexplain.store.rows import float_lists, int_lists, matrix
+from localexplain.store.rows import matrix
 from localexplain.store.store import explain_failure
 from localexplain.subject.capture_config import CaptureConfig
 from localexplain.subject.corpus import CorpusConfig, Document, ExcerptPool, corpus_files, cut_excerpts, read_documents
-from localexplain.subject.select import (
-    RANDOM_SPLITS,
-    STRATUM_ENDS,
-    TOP_SPLITS,
-    choose_units,
-    select_strata,
-    select_top_and_random,
-)
+from localexplain.subject.select import RANDOM_SPLITS, STRATUM_ENDS, TOP_SPLITS, choose_units, select_strata
 from localexplain.types import Unit
 
 if TYPE_CHECKING:
     import torch
 
-    from localexplain.subject.capture import CaptureState, LayerState
+    from localexplain.subject.capture import CaptureState
     from localexplain.subject.model import Subject
 
 MAXIMA_FILE = "maxima.f16"  # [excerpts, units] float16, row by row; kept, for exact quantiles and histograms
@@ -92,23 +86,6 @@ def check_settings(run: Run, config: RunConfig) -> None:
 
 
 # excerpts ------------------------------------------------------------------------------------------------------------
-
-
-def excerpt_rows(pool: ExcerptPool, texts: tuple[str, ...]) -> pa.Table:
-    """Rows of `excerpts`."""
-    vocabulary = pa.array(texts)
-    flat = vocabulary.take(pa.array(pool.token_ids.ravel()))
-    offsets = np.arange(len(pool) + 1, dtype=np.int32) * pool.token_ids.shape[1]
-    return pa.table(
-        {
-            "excerpt_id": pa.array(np.arange(len(pool), dtype=np.int32)),
-            "document_id": pa.array(pool.document_ids).take(pa.array(pool.document)),
-            "offset_tokens": pa.array(pool.offset),
-            "hash": pa.array(pool.hashes),
-            "token_ids": int_lists(pool.token_ids),
-            "tokens": pa.ListArray.from_arrays(pa.array(offsets), flat),
-        }
-    )
 
 
 def read_pool(run: Run) -> ExcerptPool:
@@ -263,70 +240,7 @@ def choose_strata(
     return chosen
 
 
-# rows ----------------------------------------------------------------------------------------------------------------
-
-
-def unit_rows(layer: "LayerState", first_id: int, n_excerpts: int, length: int, top_k: int) -> pa.Table:
-    """Rows of `units` for one layer. Variance is that of the population, from the sums of values and of squares."""
-    n_tokens = n_excerpts * length
-    sums, squares = np.split(layer.moments.total(), 2)
-    mean = sums / n_tokens
-    active = layer.active.cpu().numpy()
-    indices = layer.units.cpu().numpy()
-    n = len(indices)
-    return pa.table(
-        {
-            "unit_id": pa.array(np.arange(first_id, first_id + n, dtype=np.int32)),
-            "unit": [str(Unit(basis="mlp", layer=layer.layer, index=int(index))) for index in indices],
-            "basis": ["mlp"] * n,
-            "layer": pa.array([layer.layer] * n, pa.int32()),
-            "unit_index": pa.array(indices.astype(np.int32)),
-            "status": ["ok" if count >= top_k else "too_few_active" for count in active],
-            "n_tokens": pa.array([n_tokens] * n, pa.int64()),
-            "n_excerpts": pa.array([n_excerpts] * n, pa.int32()),
-            "n_active_excerpts": pa.array(active.astype(np.int32)),
-            "active_token_fraction": layer.positive.cpu().numpy() / n_tokens,
-            "mean": mean,
-            "variance": np.maximum(0.0, squares / n_tokens - mean**2),
-            "lowest": layer.lowest.cpu().numpy().astype(np.float64),
-            "highest": layer.highest.cpu().numpy().astype(np.float64),
-        }
-    )
-
-
-def kind_rows(
-    kind: str,
-    ids: Int64[np.ndarray, "units examples"],
-    activations: Float32[np.ndarray, "units examples T"],
-    first_id: int,
-    splits: tuple[str | None, ...],
-    per_stratum: int = 0,
-) -> pa.Table:
-    """Rows of `records` of one kind; `splits` are dealt in turn by rank, and `per_stratum` above 0 numbers strata."""
-    unit, column = np.nonzero(ids >= 0)
-    values = activations[unit, column]
-    stratum = column // per_stratum if per_stratum else column
-    rank = column % per_stratum if per_stratum else column
-    dealt = pa.array(splits, pa.string()).take(pa.array(rank % len(splits)))
-    return pa.table(
-        {
-            "unit_id": pa.array((unit + first_id).astype(np.int32)),
-            "excerpt_id": pa.array(ids[unit, column].astype(np.int32)),
-            "kind": pa.array([kind]).take(pa.array(np.zeros(len(unit), dtype=np.int32))),
-            "rank": pa.array(rank.astype(np.int32)),
-            "stratum": pa.array(stratum.astype(np.int32)) if per_stratum else pa.nulls(len(unit), pa.int32()),
-            "split": dealt,
-            "maximum": pa.array(values.max(axis=1) if len(values) else values[:, 0]),
-            "activations": float_lists(values),
-        }
-    )
-
-
-def in_unit_order(parts: list[pa.Table]) -> pa.Table:
-    """The parts' rows with each unit's together: what makes reading one unit fast."""
-    rows = pa.concat_tables(parts)
-    order = np.argsort(rows.column("unit_id").to_numpy(), kind="stable")
-    return rows.take(pa.array(order))
+# units and records ---------------------------------------------------------------------------------------------------
 
 
 def finish_capture(
@@ -336,13 +250,7 @@ def finish_capture(
     from localexplain.subject.capture import choose_random, replay
 
     length = pool.token_ids.shape[1]
-    sample = choose_random(pool, config)
-    picked = {
-        layer.layer: select_top_and_random(
-            layer.top.excerpts.cpu().numpy(), layer.top.values.cpu().numpy(), sample, config.random_excerpts
-        )
-        for layer in state.layers
-    }
+    picked = pick_excerpts(state, choose_random(pool, config), config.random_excerpts)
     strata: dict[int, Int64[np.ndarray, "units examples"]] = {}
     replayed: dict[int, Float32[np.ndarray, "units examples T"]] = {}
     if config.stratum_excerpts:

@@ -18,7 +18,7 @@ from localexplain.explain.lookup import LookupExplainer
 from localexplain.modelfiles import check_model_folder, hash_model_folder
 from localexplain.pipeline.config import EngineConfig, ExplainStage, SimulateStage
 from localexplain.prompts import AUTO, GENERAL_VERSION, load_prompt
-from localexplain.resources import resource
+from localexplain.resources import model_folder as model_folder  # the stages look for it here
 from localexplain.simulate.base import SimulateConfig, Simulator
 from localexplain.simulate.load import load_simulator
 from localexplain.simulate.rule import RuleSimulator
@@ -45,17 +45,6 @@ class SimulatorPlan:
 
     identity: Identity
     load: Callable[[], Simulator]
-
-
-def model_folder(name: str) -> Path:
-    """The folder of a model: a path, or the name of one that ships."""
-    path = Path(name)
-    if not path.exists() and path.name == name:
-        try:
-            return resource("models", name)
-        except UserError:
-            return path  # whoever reads the folder says that it is not there
-    return path
 
 
 def package_versions(kind: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A run: a folder with one store, and what every stage needs from outside (clock, watcher, stop request)."""
 
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -45,6 +46,11 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+def peak_memory_bytes() -> int:
+    """The highest resident memory this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+
+
 @cache  # asked once for every simulation
 def model_key(identity: Identity) -> str:
     """The key under which a model, or a rule, stands in `models`."""
@@ -88,6 +94,7 @@ def timed_stage(run: Run, stage: str, config: Any) -> Iterator[StageTime]:
                 "config": canonical_json(asdict(config)),
                 "versions": canonical_json(installed_versions()),
                 "n_items": work.n_items,
+                "peak_memory_bytes": peak_memory_bytes(),
             }
             run.store.insert("runs", pa.Table.from_pylist([row]))
 

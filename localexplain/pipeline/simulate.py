@@ -30,7 +30,7 @@ from localexplain.pipeline.run import Run, chunks, model_key, store_model, timed
 from localexplain.score.controls import LookupTable, select_unscored, shuffle_explanations
 from localexplain.simulate.base import Simulator
 from localexplain.store.rows import float_lists
-from localexplain.types import Identity, Mode, Record, SimulateReply, SimulateTask, Source, TokenCounts
+from localexplain.types import Identity, Mode, Record, SimulateReply, SimulateTask, Source, TokenCounts, Unit
 
 if TYPE_CHECKING:
     from localexplain.subject.model import Subject
@@ -61,6 +61,13 @@ class Item:
     excerpt_id: int
     explanation: Stored | None
     simulator: Identity
+
+
+def simulation_key(
+    capture_key: str, unit: Unit, excerpt_id: int, source: Source, explanation_key: str | None, simulator_key: str
+) -> str:
+    """The key of a row of `simulations`."""
+    return key_of("simulation", capture_key, str(unit), excerpt_id, source, explanation_key, simulator_key)
 
 
 def as_stored(row: dict[str, Any]) -> Stored:
@@ -153,8 +160,7 @@ class Plan:
         self, unit: CapturedUnit, source: Source, excerpt_id: int, explanation: Stored | None, simulator: Identity
     ) -> Item:
         about = explanation.key if explanation else None
-        made_by = model_key(simulator)
-        key = key_of("simulation", self.capture_key, str(unit.unit), excerpt_id, source, about, made_by)
+        key = simulation_key(self.capture_key, unit.unit, excerpt_id, source, about, model_key(simulator))
         return Item(
             key=key,
             unit_id=unit.unit_id,

@@ -66,12 +66,16 @@ class ExampleWriter:
     def simulate(
         self, explanation: str, tokens: Sequence[str], levels: Sequence[int], fits: bool | None = None
     ) -> Example:
-        """`tokens` and `levels` [T]; `fits`: the judge's answer, None where it is not asked."""
+        """`tokens` and `levels` [T]; `fits`: the judge's answer, None where it is not asked.
+
+        Of empty tokens alone no level is to be predicted: they have no piece to be read at.
+        """
         header = [*self._start, *self._header(explanation)]
         cells = self._cells.write(tokens, [None] * len(tokens))
         targets = [NOTHING] * (len(header) + len(cells.token_ids))
-        for position, level in zip(cells.positions, levels, strict=True):  # of tokens that share a piece, the last
-            targets[len(header) + position] = self.vocabulary + level
+        if cells.token_ids:
+            for position, level in zip(cells.positions, levels, strict=True):  # of tokens that share a piece, the last
+                targets[len(header) + position] = self.vocabulary + level
         ids = [*header, *cells.token_ids]
         if fits is not None:
             ids += self._fits

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from localexplain.errors import ConfigError
+from localexplain.settings import check_lowest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +69,10 @@ class ExplainerTraining:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ConfigError(f"size = {self.size!r}: must be one of {', '.join(SIZES)}")
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, int | float) and value < 0:
-                raise ConfigError(f"{item.name} = {value}: must not be negative")
-        for name in ("all_tokens", "distinct_tokens", "shard_tokens", "batch_tokens", "checkpoint_steps", "processes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        numbers = (item.name for item in fields(self) if isinstance(getattr(self, item.name), int | float))
+        check_lowest(self, numbers, 0)
+        counts = ("all_tokens", "distinct_tokens", "shard_tokens", "batch_tokens", "checkpoint_steps", "processes")
+        check_lowest(self, counts, 1)
         if not 512 <= self.vocabulary <= 60_000:
             raise ConfigError(f"vocabulary = {self.vocabulary}: must be from 512 to 60,000")
 

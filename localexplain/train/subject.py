@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
 from localexplain.errors import ConfigError, CorpusError, UserError
+from localexplain.settings import check_lowest
 from localexplain.subject.corpus import Document, hash_tokens, read_documents
 
 END_OF_TEXT = "<|endoftext|>"  # id 0: separates blocks, and is the beginning-of-sequence token
@@ -51,12 +52,9 @@ class SubjectTraining:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "context_tokens", "batch_windows", "train_tokens", "checkpoint_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
-        for name in ("learning_rate", "warmup_steps", "weight_decay", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must not be negative")
+        counts = ("layers", "width", "heads", "context_tokens", "batch_windows", "train_tokens", "checkpoint_steps")
+        check_lowest(self, counts, 1)
+        check_lowest(self, ("learning_rate", "warmup_steps", "weight_decay", "seed"), 0)
         if not SMALLEST_VOCABULARY <= self.vocabulary <= LARGEST_VOCABULARY:
             raise ConfigError(
                 f"vocabulary = {self.vocabulary}: must be from {SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY}"

@@ -23,7 +23,7 @@ import numpy as np
 from localexplain.errors import CorpusError, UserError
 from localexplain.planted.bed import read_bed
 from localexplain.planted.puzzles import read_puzzles
-from localexplain.resources import resource
+from localexplain.resources import model_folder
 from localexplain.subject.corpus import Document, read_documents
 from localexplain.train.dataset import STAGES, Stage
 from localexplain.train.explainer_settings import ExplainerTraining
@@ -172,18 +172,13 @@ def begin_data(settings: ExplainerTraining, folder: Path, report: Callable[[str]
     np.save(folder / "stream.npy", encode_stream([*train_blocks, *glosses], tokenizer))
     units = []
     if settings.subject:
-        subject = subject_folder(settings.subject)
+        subject = model_folder(settings.subject)
         train_documents = [Document(document_id=str(n), text=block) for n, block in enumerate(train_blocks)]
         units = capture_units(subject, train_documents, settings.real_excerpts, settings.seed, held_out_words())
         report(f"{len(units):,} real units of {subject.name} that a listing of words fits")
     with (folder / "source.partial").open("wb") as file:
         pickle.dump({"passages": kept, "synsets": synsets, "units": units}, file)
     os.replace(folder / "source.partial", folder / "source.pickle")
-
-
-def subject_folder(name: str) -> Path:
-    path = Path(name)
-    return path if path.exists() else resource("models", name)
 
 
 @lru_cache(maxsize=1)
@@ -199,7 +194,7 @@ def load_source(folder: Path, subject: str) -> Any:
         source = pickle.load(file)
     concepts = ConceptSource(Passages.of(source["passages"]), source["synsets"], held_out_words())
     writer = ExampleWriter(HuggingFaceTokenizer.load(folder / "tokenizer"))
-    cut = HuggingFaceTokenizer.load(subject_folder(subject)).cut if subject else word_pieces
+    cut = HuggingFaceTokenizer.load(model_folder(subject)).cut if subject else word_pieces
     return ExampleSource(concepts, writer, cut, source["units"])
 
 

@@ -1,4 +1,4 @@
-"""Simulators, explainers and judges on planted units: those that know the truth, those that do not, those that fail."""
+"""Simulators on planted units: those that know the truth, those that do not, those that fail."""
 
 import math
 import re
@@ -8,149 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localexplain.engines.scripted import ScriptedEngine, ScriptedTokenizer, level
+from localexplain.engines.scripted import ScriptedEngine, level
 from localexplain.errors import EngineError
 from localexplain.evaluate.planted import (
     UNIT_TASKS,
     ExplainerResult,
     SimulatorResult,
-    explain_units,
     mean_of,
-    measure_explanations,
-    measure_judge,
     measure_simulator,
     phrasings,
     score_explanations,
     shuffled,
 )
-from localexplain.evaluate.units import PlantedUnit, plant_units
-from localexplain.explain.language_model import ExplainConfig, LanguageModelExplainer
-from localexplain.explain.lookup import LookupExplainer
-from localexplain.judge.judge import Judge, JudgeConfig
-from localexplain.planted.bed import BedConcept
-from localexplain.planted.concept import (
-    Concept,
-    Noise,
-    Pattern,
-    PlantedText,
-    find_levels,
-    plant_text,
-    token_levels,
-)
 from localexplain.simulate.base import SimulateConfig
 from localexplain.simulate.expected import ExpectedSimulator
-from localexplain.simulate.rule import RuleSimulator
-from localexplain.types import Identity, SimulateReply
-
-QUIET = Noise(dimmed=1.0, background=0.0, distractors=0.0)
-WORDS = ("cat", "oak", "rain", "tea", "bell", "moon", "rope", "salt")
-
-
-# units ---------------------------------------------------------------------------------------------------------------
-
-
-def cut(text):
-    return tuple(re.findall(r"\s*\S+", text))
-
-
-def concept(word, *, explanations=3, kind=""):
-    phrases = ("the word {}", "{}, wherever it stands", "only {} and nothing else")
-    return Concept(
-        kind=kind or word,
-        name=word,
-        explanations=tuple(phrase.format(word) for phrase in phrases[:explanations]),
-        patterns=(Pattern(find=rf"\b{word}\b"),),
-    )
-
-
-def text(words, activations):
-    return PlantedText(tokens=tuple(words), activations=np.array(activations, dtype=np.float32))
-
-
-def noisy_units(words=WORDS, seed=0):
-    """A unit for each word, as the bench makes them."""
-    bed = [
-        BedConcept(
-            concept=concept(word),
-            texts=tuple(f"story {n} tells of the {word} and of a {word} again" for n in range(11)),
-        )
-        for word in words
-    ]
-    return plant_units(bed, cut, seed)
-
-
-def quiet_units(words=WORDS, **settings):
-    """Likewise, the activations exactly the concept's levels."""
-    random = np.random.default_rng(0)
-    units = []
-    for place, word in enumerate(words):
-        made = concept(word, **settings)
-        own = [plant_text(made, cut(f"text {n} of the {word} here"), random, QUIET) for n in range(6)]
-        other = plant_text(made, cut(f"and this is of the {words[place - 1]}"), random, QUIET)
-        units.append(PlantedUnit(concept=made, shown=tuple(own[:5]), scored=(own[5], other)))
-    return units
-
-
-def told(activations, explanations=("x",)):
-    """A unit by hand: one text for each list of activations, its tokens a0 a1 ..., b0 b1 ..."""
-    scored = tuple(
-        text([f"{letter}{place}" for place in range(len(values))], values)
-        for letter, values in zip("abcdefgh", activations, strict=False)
-    )
-    made = Concept(kind="told", name="told", explanations=explanations, patterns=())
-    return PlantedUnit(concept=made, shown=(), scored=scored)
-
-
-# simulators ----------------------------------------------------------------------------------------------------------
-
-
-class Simple:
-    """A simulator whose prediction is `predict`; None is a failed simulation. It remembers its tasks, call by call."""
-
-    def __init__(self, predict, masses=None):
-        self.predict = predict
-        self.masses = masses
-        self.calls = []
-
-    @property
-    def identity(self):
-        return Identity(kind="made", name=type(self).__name__)
-
-    @property
-    def mode(self):
-        return "expected"
-
-    def simulate(self, tasks):
-        self.calls.append(list(tasks))
-        return [self.reply(task) for task in tasks]
-
-    def reply(self, task):
-        values = self.predict(task.explanation, task.tokens)
-        if values is None:
-            return SimulateReply(expected=None, error="it was told to fail")
-        mass = self.masses(task.explanation, task.tokens) if self.masses else None
-        return SimulateReply(expected=np.array(values, dtype=np.float32), label_mass=mass)
-
-    def close(self):
-        """Nothing is held."""
-
-
-def oracle(units):
-    """Knows which concept an explanation is of, and what its levels are; of any other explanation, nothing."""
-    known = {phrase: unit.concept for unit in units for phrase in unit.concept.explanations}
-
-    def predict(explanation, tokens):
-        if explanation not in known:
-            return [0.0] * len(tokens)
-        return token_levels(find_levels(known[explanation], "".join(tokens)), tokens)
-
-    return Simple(predict)
-
-
-def deaf():
-    """Predicts from the tokens alone, with an irregular number for each."""
-    return Simple(lambda explanation, tokens: [(sum(map(ord, token)) * 7919 % 1000) / 100 for token in tokens])
-
+from tests.evaluate.planted_units import WORDS, Simple, deaf, noisy_units, oracle, quiet_units, told
 
 # scores by hand ------------------------------------------------------------------------------------------------------
 
@@ -399,135 +271,3 @@ def test_an_engine_that_fails_on_one_text_costs_one_unit_its_score():
     found = score_explanations(simulator, units, phrasings(units)[0])
     assert found.failed == 1
     assert found.scores == [None if word == "tea" else pytest.approx(1, abs=1e-5) for word in WORDS]
-
-
-# explainers ----------------------------------------------------------------------------------------------------------
-
-
-def test_lookup_explains_each_unit_from_what_it_is_shown():
-    units = noisy_units()
-    explanations = explain_units(LookupExplainer(), units, seed=0)
-    assert explanations == [f"the token ' {word}'" for word in WORDS]
-
-
-def test_what_lookup_names_scores_under_the_rule_and_has_lift():
-    units = noisy_units()
-    result = measure_explanations(RuleSimulator(), units, explain_units(LookupExplainer(), units, seed=0), seed=0)
-    assert all(0.9 < score < 1 for score in result.true)
-    assert all(score is None or score < 0.1 for score in result.shuffled)
-    assert result.explanations == [f"the token ' {word}'" for word in WORDS]
-
-
-def test_an_explainer_that_fails_leaves_units_without_explanation_and_score():
-    units = noisy_units()
-
-    def script(prompt):
-        if "\n rain\t" in prompt:
-            raise EngineError("out of memory")
-        return " the token ' " + next(word for word in WORDS if f"\n {word}\t" in prompt) + "'"
-
-    engine = ScriptedEngine(generate=script, has_chat_template=False)
-    explainer = LanguageModelExplainer(engine, ExplainConfig(temperature=0.0, few_shot=0))
-    explanations = explain_units(explainer, units, seed=0)
-    assert explanations == [None if word == "rain" else f"the token ' {word}'" for word in WORDS]
-    result = measure_explanations(RuleSimulator(), units, explanations, seed=0)
-    assert [score is None for score in result.true] == [word == "rain" for word in WORDS]
-    assert result.shuffled[WORDS.index("rain")] is None
-    assert result.lift[WORDS.index("rain")] is None
-
-
-def test_an_explainer_is_given_the_shown_texts_alone():
-    seen = []
-
-    class Listening:
-        identity = Identity(kind="made", name="listening")
-
-        def explain(self, tasks):
-            seen.extend(tasks)
-            return LookupExplainer().explain(tasks)
-
-        def close(self):
-            """Nothing is held."""
-
-    units = noisy_units()
-    explain_units(Listening(), units, seed=7)
-    assert len(seen) == 8
-    assert len({task.unit for task in seen}) == 8
-    for unit, task in zip(units, seen, strict=True):
-        assert [record.tokens for record in task.records] == [planted.tokens for planted in unit.shown]
-        assert {record.split for record in task.records} == {"train"}
-        assert task.seed == 7
-
-
-# judges --------------------------------------------------------------------------------------------------------------
-
-
-class YesNoTokenizer(ScriptedTokenizer):
-    """The scripted tokenizer with " no" and " yes" as one token each, which a judge needs."""
-
-    ANSWERS = ((" no", "\ue000"), (" yes", "\ue001"))
-
-    def encode_starts(self, text):
-        for answer, mark in self.ANSWERS:
-            text = re.sub(rf"{answer}\b", mark, text)
-        return super().encode_starts(text)
-
-    def decode(self, token_ids):
-        text = super().decode(token_ids)
-        for answer, mark in self.ANSWERS:
-            text = text.replace(mark, answer)
-        return text
-
-
-class YesNoEngine(ScriptedEngine):
-    """`believes`: (explanation, excerpt) -> p(yes), or None for a request that fails."""
-
-    def __init__(self, believes):
-        super().__init__(label_logprobs=self.script, has_chat_template=False)
-        self._tokenizer = YesNoTokenizer(has_chat_template=False)
-        self.believes = believes
-
-    def script(self, prefix, before, cell):
-        explanation = prefix.rstrip("\n").split("responds to: ")[-1]
-        excerpt = before.removeprefix("Excerpt: ").removesuffix("\nDoes the excerpt fit?")
-        yes = self.believes(explanation, excerpt)
-        if yes is None:
-            raise EngineError("it was told to fail")
-        return [math.log(1 - yes), math.log(yes)]
-
-
-def judged(believes, units):
-    return measure_judge(Judge(YesNoEngine(believes), JudgeConfig()), units)
-
-
-def knows(explanation, excerpt):
-    return 0.75 if any(word in explanation and f" {word}" in excerpt for word in WORDS) else 0.25
-
-
-def test_a_judge_that_knows_is_right_and_its_opposite_is_wrong():
-    units = noisy_units()
-    assert judged(knows, units) == [1.0] * 8
-    assert judged(lambda explanation, excerpt: 1 - knows(explanation, excerpt), units) == [0.0] * 8
-
-
-def test_one_that_always_says_yes_is_right_on_the_share_that_fits():
-    # six own texts and six silent ones
-    assert judged(lambda explanation, excerpt: 0.9, noisy_units()) == [0.5] * 8
-
-
-def test_accuracy_by_hand():
-    # Activations 9 and 5 fit, 4.9 and 0 do not. It says yes to a and c: right, wrong, wrong, right for "x"; for "y" it
-    # says yes to all: right, right, wrong, wrong. 4 of 8.
-    unit = told([[0, 9], [5, 1], [4.9, 0], [0, 0]], ("x", "y"))
-    assert judged(lambda e, excerpt: 0.9 if e == "y" or excerpt[0] in "ac" else 0.1, [unit]) == [0.5]
-    # yes to the two that fit and to no other is right everywhere
-    unit = told([[0, 9], [5, 1], [4.9, 0], [0, 0]])
-    assert judged(lambda e, excerpt: 0.9 if excerpt[0] in "ab" else 0.1, [unit]) == [1.0]
-
-
-def test_an_answer_that_failed_is_left_out_and_no_answer_is_no_zero():
-    # It fails on a and is right on b, wrong on c and d: 1 of 3
-    units = [told([[0, 9], [0, 9], [0, 9], [0, 0]]), told([[0, 9]], ("mute",))]
-    fails = {"a": None, "b": 0.9, "c": 0.1, "d": 0.9}
-    found = judged(lambda e, excerpt: None if e == "mute" else fails[excerpt[0]], units)
-    assert found == [pytest.approx(1 / 3), None]

@@ -141,6 +141,21 @@ def test_a_token_of_many_pieces_is_read_at_its_last():
     assert found.targets[-len(pieces) :] == [NOTHING] * (len(pieces) - 1) + [VOCABULARY + 7]
 
 
+@pytest.mark.parametrize("tokens", [("",), ("", "", "")], ids=["one", "three"])
+def test_of_empty_tokens_alone_no_level_is_asked(tokens):
+    """It was an IndexError: there is no piece behind the header that a level could be read at."""
+    header = [TOKENIZER.bos_id, *TOKENIZER.encode("neuron: cats\n")]
+    levels = [10] * len(tokens)
+    alone = WRITER.simulate("cats", tokens, levels)
+    assert (alone.ids, alone.targets) == (header, [NOTHING] * len(header))
+    judged = WRITER.simulate("cats", tokens, levels, False)
+    question = TOKENIZER.encode("\nfits:")
+    assert judged.ids == [*header, *question]
+    assert judged.targets == [NOTHING] * (len(header) + len(question) - 1) + [NO]
+    request = judge_request("cats", tokens)
+    assert tuple(judged.ids) == (*request.prefix, *request.tail)
+
+
 @settings(max_examples=20, deadline=None)
 @given(explanation=EXPLANATIONS, tokens=TOKENS, data=st.data())
 def test_a_simulation_is_what_the_simulator_asks(explanation, tokens, data):
