@@ -153,6 +153,10 @@ def add_eval(commands: Any) -> None:
     compare.add_argument("--simulators", required=True, metavar="S,T", help="likewise; or rule")
     compare.add_argument("--units", metavar="CHOICE", help="as for `run`; default: the run's own")
     compare.add_argument("--out", type=Path, metavar="DIR", help="of the report; default: RUN/comparison")
+    card = kinds.add_parser(
+        "qualify", help="a run's simulator on checks with known answers; its card stays with the run"
+    )
+    card.add_argument("run", type=Path, metavar="RUN")
     suite = kinds.add_parser("run", help="a suite: a comparison as a file of settings")
     suite.add_argument("suite", metavar="SUITE", help="name of one that ships, or a .toml file")
     suite.add_argument("--out", type=Path, metavar="DIR", help="of the run and its report; default: SUITE-report")
@@ -171,7 +175,7 @@ def add_eval(commands: Any) -> None:
     published.add_argument("--simulator", metavar="MODEL", help="an open simulator; default: the release's alone")
     published.add_argument("--seed", type=natural_number, default=0, metavar="N")
     published.add_argument("--out", type=Path, metavar="DIR", help="of the run and its report; default: published-run")
-    for single in (compare, suite, published):
+    for single in (compare, card, suite, published):
         add_json(single)
 
 

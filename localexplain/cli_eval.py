@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from localexplain.evaluate.bench import BenchConfig
     from localexplain.pipeline.config import RunConfig
     from localexplain.report.document import Document
+    from localexplain.score.summary import Summary
 
 
 def bench_config(arguments: argparse.Namespace) -> "BenchConfig":
@@ -106,6 +107,32 @@ def out_of(arguments: argparse.Namespace) -> Path:
     return folder
 
 
+def eval_qualify(arguments: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from localexplain.evaluate.qualify import qualify
+
+    config = stored_settings(arguments.run)
+    if config.simulate.simulator == "rule":
+        raise UserError(f"{arguments.run}: its simulator is the rule, which reads no explanation; nothing to qualify")
+    card = qualify(arguments.run, config, Path(config.simulate.simulator).name)
+    if arguments.json:
+        print_json(asdict(card) | {"faults": list(card.faults)})
+        return
+    print(f"{card.name}: {'; '.join(card.faults) or 'qualified'}")
+    print(f"puzzles: truth first in {card.truth_first} of {card.n_puzzles}, pairs won {show_summary(card.pairs)}")
+    print(f"planted units: true {show_summary(card.true)}, lift {show_summary(card.lift)}")
+    print(f"largest difference: the same again {card.again}, in another order {card.reordered}")
+
+
+def show_summary(summary: "Summary") -> str:
+    """A mean with its interval, as one phrase."""
+    if summary.mean is None:
+        return "not measured"
+    ends = "" if summary.low is None else f" ({summary.low:.3f} to {summary.high:.3f})"
+    return f"{summary.mean:.3f}{ends}, n {summary.n}"
+
+
 def eval_run(arguments: argparse.Namespace) -> None:
     from localexplain.evaluate.documents import suite_document
     from localexplain.evaluate.suites import check_suite, read_suite, run_suite, suite_values
@@ -160,6 +187,7 @@ EVALUATIONS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "planted": eval_planted,
     "puzzles": eval_puzzles,
     "compare": eval_compare,
+    "qualify": eval_qualify,
     "run": eval_run,
     "published": eval_published,
 }

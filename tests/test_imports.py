@@ -32,14 +32,14 @@ RANKS = {
     "localexplain.store": 6,
     "localexplain.train": 7,
     "localexplain.pipeline": 8,
-    "localexplain.evaluate": 9,
     "localexplain.report": 9,
+    "localexplain.evaluate": 10,
     "localexplain.api": 9,
     "localexplain.doctor": 9,
     "localexplain.arguments": 1,
-    "localexplain.output": 9,  # its bars are the reports'
-    "localexplain.cli_eval": 10,
-    "localexplain.cli": 11,
+    "localexplain.output": 10,  # its bars are the report's
+    "localexplain.cli_eval": 11,
+    "localexplain.cli": 12,
 }
 PURE = (
     "localexplain.planted",

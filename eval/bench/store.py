@@ -87,7 +87,7 @@ def chunks(n_layers: int) -> Iterator[tuple[int, int, int]]:
 
 def write(folder: Path, n_layers: int) -> float:
     """Writes the store; returns the seconds it took, without those it took to make the numbers up."""
-    from localexplain.pipeline.capture import in_unit_order, kind_rows
+    from localexplain.pipeline.capture_rows import in_unit_order, kind_rows
     from localexplain.store.store import open_for_writing
     from localexplain.subject.select import TOP_SPLITS
 

@@ -20,7 +20,7 @@ from localexplain.evaluate.planted import (
     measure_judge,
     measure_simulator,
 )
-from localexplain.evaluate.puzzles import PuzzleResult, measure_puzzles
+from localexplain.evaluate.puzzles import PuzzleResult, answer_puzzles, measure_puzzles
 from localexplain.evaluate.units import PlantedUnit, plant_units, subject_cut
 from localexplain.evaluate.weighted import by_kind, difference, summarise_kinds
 from localexplain.explain.language_model import ExplainConfig, LanguageModelExplainer
@@ -198,9 +198,14 @@ def measure_all_puzzles(config: BenchConfig, file: Path | None, report: Report) 
     found: dict[str, list[PuzzleResult]] = {}
 
     def use(engine: Engine, folder: Path) -> None:
-        report(f"{folder.resolve().name}: simulates {len(puzzles)} puzzles")
+        report(f"{folder.resolve().name}: simulates and explains {len(puzzles)} puzzles")
         simulator = load_simulator(simulate_config(folder, config.mode), engine)
-        found[folder.resolve().name] = measure_puzzles(simulator, puzzles)
+        explainer = LanguageModelExplainer(engine, with_card(ExplainConfig(temperature=0.0), folder))
+        answers = answer_puzzles(explainer, puzzles, config.seed)
+        results = measure_puzzles(simulator, puzzles)
+        found[folder.resolve().name] = [
+            replace(result, answer=answer) for result, answer in zip(results, answers, strict=True)
+        ]
 
     for model in config.models:
         with_engine(model, config, use)
@@ -218,7 +223,11 @@ def puzzle_values(found: dict[str, list[PuzzleResult]], seed: int) -> dict[str, 
             "pairwise": pairs_won(results),
             "pairwise_interval": interval(summarise([sum(r.beaten) / len(r.beaten) for r in results], seed)),
             "chance": {"truth_first": sum(1 / len(result.scores) for result in results), "pairwise": 0.5},
-            "puzzles": [{"name": r.name, "rank": r.rank, "scores": list(r.scores)} for r in results],
+            "truth_first_interval": share_interval([result.rank == 1 for result in results], seed),
+            "puzzles": [
+                {"name": r.name, "rank": r.rank, "scores": list(r.scores), "truth": r.truth, "answer": r.answer}
+                for r in results
+            ],
         }
         for name, results in found.items()
     }
@@ -227,6 +236,11 @@ def puzzle_values(found: dict[str, list[PuzzleResult]], seed: int) -> dict[str, 
 def pairs_won(results: Sequence[PuzzleResult]) -> float:
     pairs = [value for result in results for value in result.beaten]
     return sum(pairs) / len(pairs)
+
+
+def share_interval(solved: Sequence[bool], seed: int) -> list[float | None]:
+    """95 % interval of the share, by bootstrap over puzzles."""
+    return interval(summarise([float(value) for value in solved], seed))
 
 
 def interval(summary: Summary) -> list[float | None]:

@@ -26,6 +26,7 @@ from localexplain.pipeline.models import plan_simulator
 from localexplain.pipeline.run import model_key
 from localexplain.planted.bed import read_bed
 from localexplain.planted.puzzles import Puzzle, read_puzzles
+from localexplain.report.cards import CARD_FOLDER
 from localexplain.score.summary import Summary, summarise
 from localexplain.simulate.base import Simulator
 from localexplain.types import SimulateTask
@@ -130,7 +131,7 @@ def examine(simulator: Simulator, name: str, puzzles: Sequence[Puzzle], seed: in
 
 
 def card_path(folder: Path, config: RunConfig) -> Path:
-    return folder / "cards" / f"{model_key(plan_simulator(config.simulate).identity)}.json"
+    return folder / CARD_FOLDER / f"{model_key(plan_simulator(config.simulate).identity)}.json"
 
 
 def read_simulator_card(folder: Path, config: RunConfig) -> SimulatorCard | None:
@@ -139,6 +140,7 @@ def read_simulator_card(folder: Path, config: RunConfig) -> SimulatorCard | None
     if not path.is_file():
         return None
     values = json.loads(path.read_text(encoding="utf-8"))
+    values.pop("faults")  # for readers that know no cards; here they are worked out anew
     for name in ("pairs", "true", "lift"):
         values[name] = Summary(**values[name])
     return SimulatorCard(**values)
@@ -157,6 +159,6 @@ def qualify(folder: Path, config: RunConfig, name: str) -> SimulatorCard:
     path = card_path(folder, config)
     path.parent.mkdir(exist_ok=True)
     scratch = path.with_suffix(".partial")
-    scratch.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+    scratch.write_text(json.dumps(asdict(card) | {"faults": list(card.faults)}, indent=2) + "\n", encoding="utf-8")
     os.replace(scratch, path)
     return card

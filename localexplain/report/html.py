@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from localexplain.errors import UserError
 from localexplain.report import words
+from localexplain.report.cards import provisional_note
 from localexplain.report.charts import Histogram, IntervalRow, LayerChart, histogram, interval_rows, layer_chart
 from localexplain.report.reading import (
     CALIBRATED_METRICS,
@@ -92,8 +93,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesView:
+    """note: why the scores are provisional, None where they are not."""
+
     id: str
     report: SeriesReport
+    note: str | None
     main: dict[str, SourceScore]
     tables: tuple[ScoreTable, ...]
     layers: LayerChart | None
@@ -196,6 +200,7 @@ def view_series(store: Store, series: Series, number: int, seed: int, n_units: i
     return SeriesView(
         id=prefix,
         report=report,
+        note=provisional_note(store.path.parent, report.series),
         main={score.selection: score for score in report.scores if score.source == "explanation"},
         tables=tuple(
             ScoreTable(selection=selection, rows=tuple(zip(scores, interval_rows(scores), strict=True)))

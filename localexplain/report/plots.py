@@ -232,7 +232,7 @@ def draw_reference(axes: "Axes", points: Sequence[CurvePoint], number: int, rank
     band: dict[str, Any] = {"color": INK, "alpha": 0.2, "linewidth": 0, "gid": f"band-{number}"}
     means = [(point.x, point.mean) for point in points if exists(point.mean)]
     ends = spans(points)
-    if False:
+    if len(means) == 1:
         axes.axhline(means[0][1], gid=f"line-{number}", **key)
         for _, low, high in ends:
             axes.axhspan(low, high, **band)

@@ -70,7 +70,8 @@ def test_pairs_share_an_explainer_or_a_simulator():
     cells = [make_cell(explainer, [0.1, 0.2], simulator) for explainer in "ab" for simulator in "st"]
     named = {(pair.a, pair.b, pair.simulator) for pair in make_pairs(cells, "top_and_random", 0)}
     assert named == {
-        ("a by s", "b by s", "s"), ("a by t", "b by t", "t"), ("a by s", "a by t", "both"), ("b by s", "b by t", "both"),
+        ("a by s", "b by s", "s"), ("a by t", "b by t", "t"),
+        ("a by s", "a by t", "both"), ("b by s", "b by t", "both"),
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 
 from localexplain.report.drawing import COLOURS, DASHES, INK, MARKERS, ink_on, read_svg, short_number, wrap
 from localexplain.report.plots import (
@@ -268,14 +269,14 @@ def test_zero_is_always_shown() -> None:
 
 
 def test_differences_that_may_be_nothing_are_white() -> None:
-    picture = read(difference_plot(ROWS))
+    picture = read(difference_plot([*ROWS, IntervalRow(name="lower", mean=-0.3, low=-0.4, high=-0.2)]))
     fills = []
-    for row in range(3):
+    for row in range(4):
         group = picture.group(f"points-{row}")
         assert group is not None
         fills.append(re.findall(r"fill: (#\w+)", next(group.iter(f"{SVG}use")).attrib["style"]))
-    # 0.2 to 0.45; -0.2 to 0.1; no interval
-    assert fills == [[COLOURS[0]], ["#ffffff"], [COLOURS[0]]]
+    # 0.2 to 0.45; -0.2 to 0.1; no interval; -0.4 to -0.2
+    assert fills == [[COLOURS[0]], ["#ffffff"], [COLOURS[0]], [COLOURS[0]]]
     assert "white: the interval holds 0" in picture.texts
     assert not any("white" in text for text in read(difference_plot(ROWS[:1])).texts)
     assert not any("white" in text for text in read(interval_plot(ROWS)).texts)
@@ -501,6 +502,9 @@ def test_colours_follow_the_means_and_numbers_read() -> None:
             assert contrast(fill, ink) > 4.5
     assert brightness == sorted(brightness)
     assert len(set(brightness)) == len(means)
+    # the ends of the colour map: its darkest for the lowest mean, its brightest for the highest
+    ends = [to_hex(matplotlib.colormaps["cividis"](end)) for end in (0.0, 1.0)]
+    assert [brightness[0], brightness[-1]] == [contrast(end, "#000000") for end in ends]
 
 
 def test_a_pair_given_twice_is_refused() -> None:
