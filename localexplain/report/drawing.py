@@ -32,7 +32,7 @@ LINE_POINTS = 11.0  # from line to line, for letters of 9 points
 LEGEND_LETTERS = 56
 MOST_LINES = 3  # of a name, before it is cut short
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # of any type: versions of matplotlib differ in how they call that of their settings
     "svg.fonttype": "none",
     "svg.hashsalt": "localexplain",  # ids are hashes: with a salt of its own every drawing would have others
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign

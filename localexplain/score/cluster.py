@@ -3,13 +3,22 @@
 A unit has several values, one per sample or explanation, and they resemble each other: ten values of one unit say
 hardly more about other units than one does. So clusters are drawn, or have their signs flipped, whole. Taking every
 value for an independent one makes intervals far too narrow: with 8 values a unit that correlate by 0.8, a nominal
-95 % interval contains the truth in about half of the cases.
+95 % interval contains the truth in little more than half of the cases.
 
-The interval of a mean is not the plain percentile bootstrap of summary.py but the bootstrap of the studentised mean
-(bootstrap-t), which knows how many clusters there are and follows their skew. Coverage of nominal 95 % intervals,
-per cent, over COVERAGE_SETS synthetic data sets, standard error 0.3:
+The interval of a mean is not the plain percentile bootstrap of summary.py but that of the studentised mean
+(bootstrap-t), which knows how few the clusters are and leans with their skew. Per cent of nominal 95 % intervals
+that contain the truth, over 4,000 synthetic data sets each (standard error 0.3), percentile bootstrap in brackets:
 
-COVERAGE_TABLE
+    clusters                                          5            10           30           100
+    8 values each that correlate by 0.8, normal       94.2 (83.3)  94.8 (89.6)  94.4 (92.8)  95.1 (94.8)
+    1 value each, skewed as scores are (1.4)          90.7 (78.8)  95.2 (87.8)  95.9 (93.0)  95.2 (94.1)
+    8 values each that correlate by 0.8, skewed       91.3 (79.6)  94.3 (88.1)  95.5 (92.4)  95.0 (94.0)
+    1 to 20 values each, skewed                       88.5 (77.8)  93.1 (85.4)  94.5 (91.2)  95.4 (94.6)
+    the higher the values, the more of them           82.2 (60.4)  89.8 (73.6)  93.6 (87.1)  95.4 (92.5)
+    1 value each, heavy tails (t with 3 df)           94.8 (83.4)  92.0 (88.4)  92.6 (92.8)  93.5 (94.2)
+
+Percentiles widened by Student's quantile come only part of the way: with 30 clusters to 93 in the fourth row and to
+88 in the fifth.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -217,6 +226,9 @@ def sign_flip_p(
 
     Range (0, 1]; None for fewer than 2 clusters with a value. Where all sign patterns are no more than n_flips they
     are all taken and p is exact: k clusters give no p below 2 / 2^k, so fewer than 6 never come under 0.05.
+    The null is that a difference is as likely as its opposite, which holds where nothing tells a from b. A mean of 0
+    with a tail to one side is no such null: at skewness 1.4, p <= 0.05 comes up 9 % of the time with 10 clusters, 7 %
+    with 30 and 5 % with 100.
 
     By hand: clusters' sums 1, 2 and 3. |sum| is 6 as seen, and of the 7 other patterns only - - - reaches 6: 2/8.
 
@@ -299,7 +311,8 @@ def find_rank_interval(
     fewer than 2 clusters. Pairs are ranked anew in each resample; one in which a or b is constant is left out.
 
     Percentiles of Fisher's z of the resamples, moved away from z of the value by sqrt(k/(k-1)) and by Student's over
-    the normal quantile. RANK_COVERAGE
+    the normal quantile. Over 1,000 data sets each of eight kinds (ties, clusters of 1 to 11 pairs, correlations from 0
+    to 0.9) these cover 94 to 97 % with 30 clusters and 93 to 99 % with 10; plain percentiles 92 to 96 % and 89 to 98 %.
     """
     n_clusters = int(places.max()) + 1
     if n_clusters < 2:

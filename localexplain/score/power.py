@@ -2,9 +2,9 @@
 differences, two-sided.
 
 A cluster is what was drawn independently: a unit with its samples and explanations. More values per cluster make the
-sd smaller, never the number of clusters larger. The test that is reported afterwards flips signs (cluster.py). From
-ten clusters on it finds nearly as much as the t test does; below six it cannot come under p = 0.05 at all, since only
-2^clusters sign patterns exist, two of which are as far out as what was seen.
+sd smaller, never the number of clusters larger. The test that is reported afterwards flips signs (cluster.py); where
+the t test finds a normal difference 80 % of the time, it does so 79 % of the time with 8 or 10 clusters, 75 % with 7
+and 62 % with 6. With fewer than 6 it never comes under p = 0.05: of at most 32 sign patterns two reach any sum seen.
 
 Nothing is approximated by the normal distribution. With s^2 the sample variance over the true one, the test
 statistic is (Z + shift) / s for a standard normal Z, so each tail is a mean over s of a normal tail:

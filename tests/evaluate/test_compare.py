@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from localexplain.errors import ConfigError, UserError
-from localexplain.evaluate.cells import Cell, Cost, ModelChoice, cell_config, parse_choice
+from localexplain.evaluate.cells import ModelChoice, cell_config, parse_choice
 from localexplain.evaluate.compare import (
     ASSUMED_SD,
     by_layer,
@@ -19,29 +19,9 @@ from localexplain.evaluate.sizes import count_parameters
 from localexplain.evaluate.suites import find_deviations, read_suite
 from localexplain.pipeline.config import RunConfig
 from localexplain.resources import resource
+from tests.evaluate.cells import make_cell
 
-NOTHING = Cost(n=0, prompt_tokens=0, computed_tokens=0, generated_tokens=0, seconds=None, peak_memory_bytes=None)
 N = 60
-
-
-def make_cell(explainer, scores, simulator="s", shuffled=None):
-    scores = list(scores)
-    none = [None] * len(scores)
-    values = {
-        source: {"top_and_random": none, "random_only": none} for source in ("shuffled", "empty", "lookup", "linear")
-    }
-    values["explanation"] = {"top_and_random": scores, "random_only": none}
-    if shuffled is not None:
-        values["shuffled"] = {"top_and_random": list(shuffled), "random_only": none}
-    return Cell(
-        explainer=explainer,
-        simulator=simulator,
-        units=tuple(f"mlp.{place % 3}:{place}" for place in range(len(scores))),
-        layers=tuple(place % 3 for place in range(len(scores))),
-        values=values,
-        explain=NOTHING,
-        simulate=NOTHING,
-    )
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -27,6 +27,7 @@ from localexplain.score.summary import Summary, summarise
 
 N_SETS = 1000  # 95 % coverage has a standard error of 0.7 % over so many, 5 % rejections likewise
 N_RESAMPLES = 400  # instead of 4,000: a 95 % interval then covers less by some tenths of a per cent
+FEW = settings(max_examples=30, deadline=None)  # each example draws 4,000 resamples or up to 4,096 sign patterns
 VALUES = st.none() | st.integers(-64, 64).map(lambda n: n / 64)
 VALUES_OF_CLUSTERS = st.lists(st.tuples(VALUES, st.integers(0, 6)), max_size=30)
 
@@ -56,6 +57,7 @@ def draw_values(rng, n_clusters, *, skewed, per_cluster):
 # summaries -----------------------------------------------------------------------------------------------------------
 
 
+@FEW
 @given(VALUES_OF_CLUSTERS)
 def test_counts_mean_and_median(pairs):
     values, clusters = columns(pairs)
@@ -90,6 +92,7 @@ def test_a_cluster_without_values_changes_nothing_but_the_count():
     assert beside.unscored == 2
 
 
+@FEW
 @given(VALUES_OF_CLUSTERS, st.integers(2, 5))
 def test_saying_everything_several_times_is_no_more_evidence(pairs, times):
     once = summarise_clustered(*columns(pairs), seed=0)
@@ -242,6 +245,7 @@ def test_draws_are_as_many_as_there_are_clusters_and_the_same_in_chunks(monkeypa
 # paired --------------------------------------------------------------------------------------------------------------
 
 
+@FEW
 @given(st.lists(st.tuples(VALUES, VALUES, st.integers(0, 5)), max_size=20))
 def test_paired_is_the_summary_of_the_differences(triples):
     a, b, clusters = ([row[i] for row in triples] for i in range(3))
@@ -260,6 +264,7 @@ def test_swapping_turns_the_difference():
 # sign flips ----------------------------------------------------------------------------------------------------------
 
 
+@FEW
 @given(st.lists(st.tuples(VALUES, st.integers(0, 7)), max_size=14))
 def test_p_is_the_share_of_sign_patterns_as_far_out(pairs):
     """Over all patterns, flipped value by value."""
@@ -352,6 +357,7 @@ def test_the_sign_flip_of_single_values_rejects_a_true_null_far_too_often():
 P_VALUES = st.lists(st.none() | st.integers(0, 200).map(lambda n: n / 200), max_size=8)
 
 
+@settings(deadline=None)
 @given(P_VALUES, st.sampled_from([0.011, 0.052, 0.103, 0.507]))
 def test_holm_rejects_what_the_steps_reject(p_values, alpha):
     """Holm's procedure: the smallest p against alpha/m, the next against alpha/(m-1), until one fails."""
@@ -368,6 +374,7 @@ def test_holm_rejects_what_the_steps_reject(p_values, alpha):
     assert [p is None for p in adjusted] == [p is None for p in p_values]
 
 
+@settings(deadline=None)
 @given(P_VALUES)
 def test_holm_lies_between_the_p_and_bonferroni(p_values):
     n = sum(p is not None for p in p_values)
@@ -394,6 +401,7 @@ def test_holm_refuses_what_is_no_p(p):
 SMALL = st.integers(-4, 4).map(lambda n: n / 4)  # few different ones: many ties
 
 
+@FEW
 @given(st.lists(st.tuples(SMALL, SMALL), min_size=1, max_size=25))
 def test_rank_correlation_is_that_of_scipy(pairs):
     a, b = columns(pairs)
@@ -406,6 +414,7 @@ def test_rank_correlation_is_that_of_scipy(pairs):
         assert result.n == len(a)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SMALL, SMALL, st.integers(0, 3)), min_size=2, max_size=12))
 def test_weights_are_repetitions(rows):
     a, b, times = (np.array([row[i] for row in rows]) for i in range(3))

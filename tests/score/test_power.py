@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -55,7 +55,7 @@ def test_power_of_almost_no_difference_is_alpha():
     assert find_power(1e-9, n_clusters=12, sd=1.0, alpha=0.05) == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("n_clusters", [3, 4, 10, 30, 100, 1000])
+@pytest.mark.parametrize("n_clusters", [6, 10, 30, 100, 1000])  # scipy has NaN for fewer
 @pytest.mark.parametrize("power", [0.5, 0.8, 0.9])
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
 def test_the_detectable_difference_has_the_power_by_scipy(n_clusters, power, alpha):
@@ -80,6 +80,7 @@ def test_many_clusters_are_the_normal_case_and_few_are_not():
     assert detectable_difference(10, 1.0) > 1.1 * by_normal(10)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(2, 400), st.floats(0.01, 50), st.floats(0.1, 0.99), st.floats(0.001, 0.09))
 def test_the_detectable_difference_inverts_the_power_and_scales(n_clusters, sd, power, alpha):
     difference = detectable_difference(n_clusters, sd, power, alpha)
@@ -90,22 +91,25 @@ def test_the_detectable_difference_inverts_the_power_and_scales(n_clusters, sd, 
 @pytest.mark.parametrize("n_clusters", [10, 40])
 def test_simulated_comparisons_find_the_detectable_difference_as_often_as_planned(n_clusters):
     """By Student's test and by the sign flips that are reported. 1,500 comparisons: standard error 1 %."""
-    rng = np.random.default_rng(n_clusters)
     difference = detectable_difference(n_clusters, 0.185)
-    student = flips = too_small = 0
-    for seed in range(1500):
-        noise = rng.normal(0, 0.185, n_clusters)
-        student += stats.ttest_1samp(noise + difference, 0).pvalue <= 0.05
-        flips += sign_flip_p((noise + difference).tolist(), range(n_clusters), seed, n_flips=399) <= 0.05
-        too_small += stats.ttest_1samp(noise + 0.8 * difference, 0).pvalue <= 0.05
-    assert student / 1500 == pytest.approx(0.8, abs=0.04)
-    assert flips / 1500 == pytest.approx(0.8, abs=0.04)
-    assert too_small / 1500 < 0.7  # a fifth less is not found as often: the test above can fail
+    noise = np.random.default_rng(n_clusters).normal(0, 0.185, (1500, n_clusters))
+    errors = noise.std(axis=1, ddof=1) / math.sqrt(n_clusters)
+    critical = stats.t.isf(0.025, n_clusters - 1)
+    by_student = np.abs(noise.mean(axis=1) + difference) / errors > critical
+    by_flips = [
+        sign_flip_p(differences.tolist(), range(n_clusters), seed, n_flips=399) <= 0.05
+        for seed, differences in enumerate(noise + difference)
+    ]
+    assert by_student.mean() == pytest.approx(0.8, abs=0.04)
+    assert np.mean(by_flips) == pytest.approx(0.8, abs=0.04)
+    # a fifth less is not found as often: the lines above can fail
+    assert (np.abs(noise.mean(axis=1) + 0.8 * difference) / errors > critical).mean() < 0.7
 
 
 # how many ------------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.floats(0.05, 5), st.floats(0.3, 0.99), st.floats(0.001, 0.2))
 def test_clusters_needed_is_the_smallest_number_that_does(difference, power, alpha):
     n = clusters_needed(difference, 1.0, power, alpha)
@@ -124,8 +128,8 @@ def test_known_numbers_of_clusters():
     # Cohen's tables for a one-sample t test, power 0.8, alpha 0.05: d = 0.2, 0.5, 0.8
     assert [clusters_needed(d, 1.0) for d in (0.2, 0.5, 0.8)] == [199, 34, 15]
     assert clusters_needed(1000.0, 1.0) == 2
-    # ((1.959964 + 0.841621) * 0.185 / 0.001)^2 = 268,620.4, and 1.96^2 / 2 = 1.9 more for the unknown sd
-    assert clusters_needed(0.001, 0.185) == pytest.approx(268_622, abs=2)
+    # ((1.959964 + 0.841621) * 0.185 / 0.001)^2 = 268,627.9, and 1.96^2 / 2 = 1.9 more for the unknown sd
+    assert clusters_needed(0.001, 0.185) == 268_630
 
 
 # nonsense ------------------------------------------------------------------------------------------------------------
