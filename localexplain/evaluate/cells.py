@@ -17,11 +17,12 @@ from typing import Any
 from localexplain.errors import EngineError, LocalexplainError, UserError
 from localexplain.evaluate.sizes import count_parameters
 from localexplain.pipeline.config import EngineConfig, RunConfig
+from localexplain.pipeline.explain import missing_items
 from localexplain.pipeline.main import run_stages
 from localexplain.pipeline.models import ExplainerPlan, SimulatorPlan, model_folder, plan_explainer, plan_simulator
-from localexplain.pipeline.reading import captured_units
+from localexplain.pipeline.reading import captured_units, tried_keys
 from localexplain.pipeline.run import Run, model_key
-from localexplain.pipeline.simulate import LINEAR, LOOKUP
+from localexplain.pipeline.simulate import LINEAR, LOOKUP, Plan
 from localexplain.score.unit import SELECTIONS, Selection
 from localexplain.store.store import Store, open_for_writing
 
@@ -95,9 +96,34 @@ def do_stages(folder: Path, config: RunConfig, stages: tuple[str, ...]) -> str |
     return None
 
 
+def is_missing(folder: Path, config: RunConfig, stage: str) -> bool:
+    """Whether the stage has anything left to do for the cell."""
+    explain, simulate = plan_explainer(config.explain), plan_simulator(config.simulate)
+    with open_for_writing(folder) as store:
+        run = Run(folder=folder, store=store)
+        if stage == "explain":
+            units = captured_units(run, config.explain.units, config)
+            return bool(missing_items(run, units, explain, config, tried_keys))
+        plan = Plan(run, explain, simulate, config)
+        unscored = {unit.unit_id for unit in plan.units} - scored_units(store, explain, simulate)
+        return bool(unscored) or bool(plan.missing(plan.units, tried_keys))
+
+
+def scored_units(store: Store, explainer: ExplainerPlan, simulator: SimulatorPlan) -> set[int]:
+    """The units that have a row of scores in the cell, with or without a value."""
+    statement = (
+        "SELECT DISTINCT unit_id FROM scores WHERE source = 'explanation' AND explainer_key = $explainer_key "
+        "AND simulator_key = $simulator_key"
+    )
+    keys = {"explainer_key": model_key(explainer.identity), "simulator_key": model_key(simulator.identity)}
+    return set(store.sql(statement, keys).column(0).to_pylist())
+
+
 def fill_cell(folder: Path, config: RunConfig, report: Callable[[str], None], label: str) -> None:
     """Explains, simulates and scores what the cell lacks. Raises EngineError with the line of what went wrong."""
     for stages in (("explain",), ("simulate", "score")):
+        if not is_missing(folder, config, stages[0]):
+            continue
         report(f"{label}: {' and '.join(stages)}")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             failed = pool.submit(do_stages, folder, config, stages).result()

@@ -171,11 +171,16 @@ def import_config(release: Release, seed: int) -> RunConfig:
     )
 
 
-def score_published(run: Run, release: Release, config: RunConfig) -> Cell:
-    """The cell of the release alone."""
+def read_released(run: Run, release: Release, config: RunConfig) -> Cell:
+    """The cell of the release alone, as the store has it."""
     explainer, simulator = published_explainer(release), published_simulator(release)
-    score(run, explainer, simulator, config)
     return read_planned(run, config, explainer, simulator, "published", "published")
+
+
+def score_published(run: Run, release: Release, config: RunConfig) -> Cell:
+    """The cell of the release alone, scored."""
+    score(run, published_explainer(release), published_simulator(release), config)
+    return read_released(run, release, config)
 
 
 def open_config(base: RunConfig, explainer: ModelChoice, simulator: ModelChoice) -> RunConfig:

@@ -16,6 +16,7 @@ from localexplain.evaluate.published import (
     parse_neurons,
     place_beside,
     published_values,
+    read_released,
     score_published,
     verify,
 )
@@ -86,7 +87,8 @@ def compare_release(
         if simulator is not None:
             report(f"simulates with {simulator}")
             own: ModelChoice | None = parse_choice(explainer) if explainer else None
-            cells += fill_open(run, named, config, own, parse_choice(simulator))
+            opened = fill_open(run, named, config, own, parse_choice(simulator))
+            cells = [read_released(run, named, config), *opened]  # anew: the units' controls are there by now
         known = store.sql("SELECT path, reason FROM left_out ORDER BY path").to_pylist()
     table = read_table() if named == "gpt2-xl" else None
     values = published_values(cells, verification, [LeftOut(**row) for row in known], table, tuple(SELECTIONS), seed)
