@@ -335,6 +335,8 @@ def published_values(
                 {
                     "explainer": cell.explainer,
                     "simulator": cell.simulator,
+                    "units": list(cell.units),
+                    "scores": cell.values["explanation"][selection],
                     **{
                         source: asdict(summarise_clustered(cell.values[source][selection], cell.units, seed))
                         for source in CELL_SOURCES

@@ -1,12 +1,20 @@
 """`eval published` as a document: cells beside the published means, the stored scores checked, what was left out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localexplain.evaluate.cells import CELL_SOURCES
 from localexplain.evaluate.documents import INTERVAL_NOTE, SUMMARY_COLUMNS, TITLES, summary_cells
 from localexplain.report.document import Document, Figure, Section, Table
-from localexplain.report.plots import Curve, CurvePoint, curve_plot
+from localexplain.report.plots import (
+    Curve,
+    CurvePoint,
+    Distribution,
+    IntervalRow,
+    curve_plot,
+    distribution_plot,
+    interval_plot,
+)
 from localexplain.score.summary import Summary
 from localexplain.score.unit import SELECTIONS, Selection
 
@@ -70,8 +78,20 @@ def published_section(values: Mapping[str, Any], selection: Selection, published
                 note="Spearman's, over the same published explanations.",
             )
         )
-    figures: list[Figure] = []
+    groups = [
+        Distribution(name=f"{cell['explainer']} by {cell['simulator']}", values=tuple(cell["scores"]))
+        for cell in part["cells"]
+    ]
+    figures = [
+        Figure(
+            name=f"distribution-{selection}",
+            title="Distribution over neurons",
+            caption="Share of neurons by score, for each pair of explainer and simulator.",
+            svg=distribution_plot(groups, "score"),
+        )
+    ]
     if published:
+        figures.append(scaling_figure(part["cells"], published, selection))
         key = "layers" if selection == "top_and_random" else "layers_random_only"
         reference = tuple(
             CurvePoint(
@@ -99,6 +119,30 @@ def published_section(values: Mapping[str, Any], selection: Selection, published
 def mean_at(by_layer: Mapping[Any, Any], layer: int) -> float | None:
     found = by_layer.get(layer, by_layer.get(str(layer)))
     return None if found is None else found["mean"]
+
+
+def scaling_figure(cells: Sequence[Mapping[str, Any]], published: Mapping[str, Any], selection: Selection) -> Figure:
+    """The cells among the published explainers, all of those under GPT-4."""
+    rows = [
+        IntervalRow(
+            name=f"{row['name']} by GPT-4, published", mean=figure["value"], low=figure["low"], high=figure["high"]
+        )
+        for row in published["explainers"]
+        if (figure := row["mean"][selection]) is not None
+    ]
+    rows += [
+        IntervalRow(
+            name=f"{cell['explainer']} by {cell['simulator']}, here", mean=own["mean"], low=own["low"], high=own["high"]
+        )
+        for cell in cells
+        if (own := cell["explanation"])
+    ]
+    return Figure(
+        name=f"explainers-{selection}",
+        title="Among the published explainers",
+        caption="Mean scores of the published explainers under GPT-4, over other neurons, and of the cells here.",
+        svg=interval_plot(rows, "mean score"),
+    )
 
 
 def scaling_table(published: Mapping[str, Any], selection: Selection) -> Table:

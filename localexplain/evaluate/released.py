@@ -127,6 +127,8 @@ def compare_own_run(folder: Path) -> dict[str, Any]:
                 {
                     "explainer": explainer,
                     "simulator": simulator,
+                    "units": [row["unit"] for row in own],
+                    "scores": [row["value"] for row in own],
                     "explanation": asdict(summarise([row["value"] for row in own], 0)),
                     "by_layer": place_beside(
                         [row["layer"] for row in own], [row["value"] for row in own], table, selection, 0
