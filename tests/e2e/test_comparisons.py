@@ -175,6 +175,25 @@ def test_a_release_is_verified_and_what_is_bad_is_counted(tmp_path):
     assert differing_tables(before, tmp_path / "out") == []
 
 
+def test_a_run_on_gpt2_xl_stands_beside_the_published_curve_and_says_what_differs(tmp_path):
+    """A run of one's own has the same tables as an imported one: 48 layers of 6,400."""
+    data = tmp_path / "release"
+    made = write_release(data, PLACES[:3])
+    out = tmp_path / "out"
+    done = run_cli("eval", "published", "--data", data, "--release", "gpt2-xl", "--out", out, scratch=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    done = run_cli("eval", "published", "--run", out, "--json", scratch=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    values = json.loads(done.stdout)
+    (cell,) = values["selections"]["top_and_random"]["cells"]
+    (layer,) = cell["by_layer"]
+    assert (layer["layer"], layer["published"]) == (0, 0.38)
+    scores = [neuron.explanation.score for neuron in made]
+    assert layer["own"]["mean"] == pytest.approx(sum(scores) / 3, abs=1e-6)
+    for word in ("text", "simulator", "activation function"):
+        assert word in values["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
