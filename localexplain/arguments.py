@@ -144,6 +144,7 @@ def add_eval(commands: Any) -> None:
         add_json(single)
     planted.add_argument("--simulator", metavar="MODEL", help="scores the explanations; default: the largest of ours")
     planted.add_argument("--quick", action="store_true", help="every second unit, one phrasing: a sixth of the work")
+    puzzles.add_argument("--out", type=Path, metavar="DIR", help="keep a report there, the explainers' answers in it")
     puzzles.add_argument("--file", type=Path, metavar="FILE", help="puzzles of the published format; default: ours")
     compare = kinds.add_parser("compare", help="explainers beside explainers on a run's units, simulators likewise")
     compare.add_argument("run", type=Path, metavar="RUN", help="a captured run")
@@ -151,6 +152,7 @@ def add_eval(commands: Any) -> None:
         "--explainers", required=True, metavar="A,B", help="NAME, NAME@DTYPE or NAME@DTYPE@ENGINE each"
     )
     compare.add_argument("--simulators", required=True, metavar="S,T", help="likewise; or rule")
+    compare.add_argument("--difference", type=float, metavar="D", help="say beforehand how many units D would take")
     compare.add_argument("--units", metavar="CHOICE", help="as for `run`; default: the run's own")
     compare.add_argument("--out", type=Path, metavar="DIR", help="of the report; default: RUN/comparison")
     card = kinds.add_parser(

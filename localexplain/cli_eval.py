@@ -44,10 +44,14 @@ def eval_planted(arguments: argparse.Namespace) -> None:
 
 def eval_puzzles(arguments: argparse.Namespace) -> None:
     from localexplain.evaluate.bench import measure_all_puzzles, puzzle_values
+    from localexplain.evaluate.documents import puzzle_document
     from localexplain.evaluate.tables import print_puzzles
+    from localexplain.report.document import write_document
 
     config = bench_config(arguments)
     values = puzzle_values(measure_all_puzzles(config, arguments.file, say), config.seed)
+    if arguments.out is not None:
+        write_document(puzzle_document(values, config.seed), arguments.out)
     if arguments.json:
         print_json(values)
     else:
@@ -83,7 +87,7 @@ def stored_settings(folder: Path) -> "RunConfig":
 def eval_compare(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from localexplain.evaluate.compare import compare, parse_choices
+    from localexplain.evaluate.compare import DIFFERENCES, compare, parse_choices
     from localexplain.evaluate.documents import comparison_document
 
     base = stored_settings(arguments.run)
@@ -95,6 +99,7 @@ def eval_compare(arguments: argparse.Namespace) -> None:
         parse_choices(arguments.explainers, "--explainers"),
         parse_choices(arguments.simulators, "--simulators"),
         say,
+        DIFFERENCES if arguments.difference is None else (arguments.difference,),
     )
     command = f"localexplain eval compare RUN --explainers {arguments.explainers} --simulators {arguments.simulators}"
     show_document(

@@ -16,6 +16,7 @@ RANKS = {
     "localexplain.keys": 1,
     "localexplain.resources": 1,
     "localexplain.modelfiles": 1,
+    "localexplain.files": 1,
     "localexplain.progress": 1,
     "localexplain.settings": 1,
     "localexplain.engines.base": 2,  # the protocol, and the choice of labels, are pure

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from localexplain.evaluate.bench import BenchConfig, first_phrasing, simulate_config, with_engine
+from localexplain.evaluate.bench import BenchConfig, simulate_config, with_engine
 from localexplain.evaluate.planted import measure_simulator
-from localexplain.evaluate.units import PlantedUnit, plant_units, subject_cut
+from localexplain.evaluate.units import PlantedUnit, plant_units, quick_units, subject_cut
 from localexplain.evaluate.weighted import summarise_kinds
 from localexplain.planted.bed import read_bed
 from localexplain.simulate.load import load_simulator
@@ -45,7 +45,7 @@ def measure(folder: Path, card: dict[str, Any], units: list[PlantedUnit]) -> dic
 
 
 def main() -> None:
-    units = [first_phrasing(unit) for unit in plant_units(read_bed(), subject_cut(), 0)[::2]]
+    units = quick_units(plant_units(read_bed(), subject_cut(), 0))
     curves: dict[str, list[dict[str, Any]]] = {}
     for folder in map(Path, sys.argv[1:]):
         for tokens, path in find_models(folder):

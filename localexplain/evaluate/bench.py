@@ -21,8 +21,8 @@ from localexplain.evaluate.planted import (
     measure_simulator,
 )
 from localexplain.evaluate.puzzles import PuzzleResult, answer_puzzles, measure_puzzles
-from localexplain.evaluate.units import PlantedUnit, plant_units, subject_cut
-from localexplain.evaluate.weighted import by_kind, difference, summarise_kinds
+from localexplain.evaluate.units import PlantedUnit, plant_units, quick_units, subject_cut
+from localexplain.evaluate.weighted import by_kind, summarise_kinds
 from localexplain.explain.language_model import ExplainConfig, LanguageModelExplainer
 from localexplain.explain.lookup import LookupExplainer
 from localexplain.judge.judge import Judge, JudgeConfig
@@ -31,7 +31,7 @@ from localexplain.pipeline.models import load_engine, model_folder, read_card, w
 from localexplain.planted.bed import read_bed
 from localexplain.planted.puzzles import read_puzzles
 from localexplain.prompts import AUTO, GENERAL_VERSION
-from localexplain.score.summary import Summary, summarise
+from localexplain.score.summary import Summary, subtract, summarise
 from localexplain.simulate.base import SimulateConfig
 from localexplain.simulate.load import load_simulator
 
@@ -89,15 +89,11 @@ class PlantedResults:
         return [unit.concept.kind for unit in self.units]
 
 
-def first_phrasing(unit: PlantedUnit) -> PlantedUnit:
-    return replace(unit, concept=replace(unit.concept, explanations=unit.concept.explanations[:1]))
-
-
 def measure_planted(config: BenchConfig, report: Report) -> PlantedResults:
     """Raises UserError for a model that cannot be read, EngineError for one that cannot simulate."""
     units = plant_units(read_bed(), subject_cut(), config.seed)
     if config.quick:
-        units = [first_phrasing(unit) for unit in units[::2]]
+        units = quick_units(units)
     found = PlantedResults(units=units, simulators={}, explainers={}, judges={})
     explanations: dict[str, list[str | None]] = {
         "lookup": explain_units(LookupExplainer(), units, config.seed),
@@ -160,7 +156,7 @@ def planted_values(found: PlantedResults, config: BenchConfig) -> dict[str, Any]
             "true": whole(result.true),
             "shuffled": whole(result.shuffled),
             "lift": whole(result.lift),
-            "above_lookup": whole(difference(result.true, lookup.true)),
+            "above_lookup": whole(subtract(result.true, lookup.true)),
             "kinds": {"true": kinds_of(result.true, kinds, seed), "lift": kinds_of(result.lift, kinds, seed)},
         }
         for name, result in found.explainers.items()
@@ -171,7 +167,7 @@ def planted_values(found: PlantedResults, config: BenchConfig) -> dict[str, Any]
     }
     names = list(found.simulators)
     larger = {
-        f"{b} - {a}": whole(difference(found.simulators[b].true, found.simulators[a].true)) for a, b in pairwise(names)
+        f"{b} - {a}": whole(subtract(found.simulators[b].true, found.simulators[a].true)) for a, b in pairwise(names)
     }
     return {
         "seed": seed,

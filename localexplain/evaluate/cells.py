@@ -9,6 +9,7 @@ filled already starts none. What was done stays: the same call goes on.
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from localexplain.errors import EngineError, LocalexplainError, UserError
 from localexplain.evaluate.sizes import count_parameters
+from localexplain.keys import canonical_json
 from localexplain.pipeline.config import EngineConfig, RunConfig
 from localexplain.pipeline.explain import missing_items
 from localexplain.pipeline.main import run_stages
@@ -24,24 +26,29 @@ from localexplain.pipeline.reading import captured_units, tried_keys
 from localexplain.pipeline.run import Run, model_key
 from localexplain.pipeline.simulate import LINEAR, LOOKUP, Plan
 from localexplain.score.unit import SELECTIONS, Selection
+from localexplain.settings import build_settings
+from localexplain.simulate.base import SimulateMode
 from localexplain.store.store import Store, open_for_writing
 
 Values = dict[Selection, list[float | None]]
+HOW = ("dtype", "engine", "quantization")  # what a model's name may be followed by, each after an @
 CELL_SOURCES = ("explanation", "shuffled", "empty", "lookup", "linear")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
-    """A language model and how it runs, written NAME or NAME@DTYPE or NAME@DTYPE@ENGINE: quantisation and dtype are
-    factors like size. "lookup" is an explainer, "rule" a simulator, without any."""
+    """A language model and how it runs, written NAME, NAME@DTYPE, NAME@DTYPE@ENGINE or NAME@DTYPE@ENGINE@QUANTIZATION:
+    dtype and quantisation are factors like size. "" is the run's own. "lookup" is an explainer, "rule" a simulator,
+    without any model."""
 
     name: str
     dtype: str = ""
     engine: str = ""
+    quantization: str = ""
 
     @property
     def label(self) -> str:
-        parts = [part for part in (self.dtype, self.engine) if part]
+        parts = [part for part in (self.dtype, self.engine, self.quantization) if part]
         return f"{Path(self.name).name} ({', '.join(parts)})" if parts else Path(self.name).name
 
 
@@ -52,16 +59,14 @@ def parse_choice(text: str) -> ModelChoice:
     'tiny-explainer-4m (bfloat16)'
     """
     name, *rest = text.strip().split("@")
-    if not name or len(rest) > 2:
-        raise UserError(f"{text!r}: not a model; write NAME, NAME@DTYPE or NAME@DTYPE@ENGINE")
-    return ModelChoice(name=name, dtype=rest[0] if rest else "", engine=rest[1] if len(rest) > 1 else "")
+    if not name or len(rest) > len(HOW):
+        raise UserError(f"{text!r}: not a model; write NAME, NAME@DTYPE, NAME@DTYPE@ENGINE or ...@QUANTIZATION")
+    return ModelChoice(name=name, **dict(zip(HOW, rest, strict=False)))
 
 
 def choose_engine(base: EngineConfig, choice: ModelChoice) -> EngineConfig:
     """Raises ConfigError for a dtype or an engine that does not exist."""
-    from localexplain.settings import build_settings
-
-    given = {"dtype": choice.dtype, "kind": choice.engine}
+    given = {"dtype": choice.dtype, "kind": choice.engine, "quantization": choice.quantization}
     changed = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
     if not changed:
         return base
@@ -72,8 +77,8 @@ def choose_engine(base: EngineConfig, choice: ModelChoice) -> EngineConfig:
 def cell_config(base: RunConfig, explainer: ModelChoice, simulator: ModelChoice) -> RunConfig:
     """The run's settings with this explainer and this simulator."""
     explain = replace(base.explain, explainer=explainer.name, engine=choose_engine(base.explain.engine, explainer))
-    mode: Any = "rule" if simulator.name == "rule" else "expected"
-    mode = base.simulate.prompt.mode if simulator.name != "rule" and base.simulate.prompt.mode != "rule" else mode
+    own = base.simulate.prompt.mode
+    mode: SimulateMode = "rule" if simulator.name == "rule" else "expected" if own == "rule" else own
     simulate = replace(
         base.simulate,
         simulator=simulator.name,
@@ -86,14 +91,36 @@ def cell_config(base: RunConfig, explainer: ModelChoice, simulator: ModelChoice)
 # filling -------------------------------------------------------------------------------------------------------------
 
 
-def do_stages(folder: Path, config: RunConfig, stages: tuple[str, ...]) -> str | None:
-    """Runs in a process of its own; an error of the tree comes back as its line, for exceptions lose their kind."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What went wrong in another process, as its line, and whether the user can mend it."""
+
+    line: str
+    is_users: bool
+
+
+def do_stages(folder: Path, config: RunConfig, stages: tuple[str, ...]) -> Fault | None:
+    """Runs in a process of its own, where an error would lose its kind on the way back."""
     try:
         with open_for_writing(folder) as store:
             run_stages(Run(folder=folder, store=store), config, stages)
     except LocalexplainError as error:
-        return f"{type(error).__name__}: {error}"
+        return Fault(line=str(error), is_users=isinstance(error, UserError))
     return None
+
+
+def run_apart(folder: Path, config: RunConfig, stages: tuple[str, ...]) -> None:
+    """The stages in a process of their own. Raises UserError or EngineError with the line of what went wrong there;
+    what was done stays."""
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            fault = pool.submit(do_stages, folder, config, stages).result()
+    except BrokenProcessPool as error:
+        raise EngineError(
+            f"{folder}: the process of {' and '.join(stages)} was killed, perhaps for memory; call it again to go on"
+        ) from error
+    if fault is not None:
+        raise UserError(fault.line) if fault.is_users else EngineError(fault.line)
 
 
 def is_missing(folder: Path, config: RunConfig, stage: str) -> bool:
@@ -111,24 +138,17 @@ def is_missing(folder: Path, config: RunConfig, stage: str) -> bool:
 
 def scored_units(store: Store, explainer: ExplainerPlan, simulator: SimulatorPlan) -> set[int]:
     """The units that have a row of scores in the cell, with or without a value."""
-    statement = (
-        "SELECT DISTINCT unit_id FROM scores WHERE source = 'explanation' AND explainer_key = $explainer_key "
-        "AND simulator_key = $simulator_key"
-    )
     keys = {"explainer_key": model_key(explainer.identity), "simulator_key": model_key(simulator.identity)}
-    return set(store.sql(statement, keys).column(0).to_pylist())
+    return set(store.query("cell_scored_units", **keys).column(0).to_pylist())
 
 
 def fill_cell(folder: Path, config: RunConfig, report: Callable[[str], None], label: str) -> None:
-    """Explains, simulates and scores what the cell lacks. Raises EngineError with the line of what went wrong."""
+    """Explains, simulates and scores what the cell lacks. Raises as `run_apart`."""
     for stages in (("explain",), ("simulate", "score")):
         if not is_missing(folder, config, stages[0]):
             continue
         report(f"{label}: {' and '.join(stages)}")
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            failed = pool.submit(do_stages, folder, config, stages).result()
-        if failed is not None:
-            raise EngineError(f"{label}, {stages[0]}: {failed}")
+        run_apart(folder, config, stages)
 
 
 # reading -------------------------------------------------------------------------------------------------------------
@@ -214,8 +234,6 @@ def read_cost(
 
 def is_same(stored: Any, stage: Any) -> bool:
     """Whether a stage's settings, as the store has them, are these."""
-    from localexplain.keys import canonical_json
-
     return canonical_json(stored) == canonical_json(stage)
 
 

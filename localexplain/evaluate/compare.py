@@ -30,12 +30,13 @@ from localexplain.pipeline.reading import captured_units
 from localexplain.pipeline.run import Run
 from localexplain.score.cluster import holm, paired_clustered, sign_flip_p, summarise_clustered
 from localexplain.score.power import clusters_needed, detectable_difference
-from localexplain.score.summary import Summary
+from localexplain.score.summary import Summary, subtract
 from localexplain.score.unit import Selection
 from localexplain.store.store import open_for_writing
 
 POWER, ALPHA = 0.8, 0.05
 ASSUMED_SD = 0.185  # of a difference, before anything is known: that of the published scores over neurons
+LEAST_SD = 1e-6  # where all differences are one: no number of units is infinite
 DIFFERENCES = (0.01, 0.02, 0.05, 0.1)  # for which the needed number of units is said
 
 Report = Callable[[str], None]
@@ -69,19 +70,24 @@ class ComparePlan:
         )
 
 
-def plan_comparison(n_units: int, n_too_few: int, differences: Sequence[float]) -> ComparePlan:
-    """`differences` of pairs of cells already there, if any. Raises UserError for fewer than 2 units."""
+def plan_comparison(
+    n_units: int, n_too_few: int, differences: Sequence[float], wanted: Sequence[float] = DIFFERENCES
+) -> ComparePlan:
+    """`differences` of pairs of cells already there, if any; `wanted`: for which the number of units is said. Raises
+    UserError for fewer than 2 units, or a wanted difference that is not above 0."""
+    if any(not value > 0 for value in wanted):
+        raise UserError(f"a wanted difference of {min(wanted)}: must be above 0")
     if n_units < 2:
         raise UserError(f"{n_units} units can be scored; a comparison needs at least 2")
     is_assumed = len(differences) < 2
-    sd = ASSUMED_SD if is_assumed else max(1e-6, float(np.std(np.asarray(differences), ddof=1)))
+    sd = ASSUMED_SD if is_assumed else max(LEAST_SD, float(np.std(np.asarray(differences), ddof=1)))
     return ComparePlan(
         n_units=n_units,
         n_too_few=n_too_few,
         sd=sd,
         is_assumed=is_assumed,
         smallest=detectable_difference(n_units, sd, POWER, ALPHA),
-        needed={str(difference): clusters_needed(difference, sd, POWER, ALPHA) for difference in DIFFERENCES},
+        needed={str(difference): clusters_needed(difference, sd, POWER, ALPHA) for difference in wanted},
     )
 
 
@@ -102,17 +108,13 @@ class Pair:
     p_holm: float | None
 
 
-def differences_of(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
-    return [None if x is None or y is None else x - y for x, y in zip(a, b, strict=True)]
-
-
 def make_pairs(cells: Sequence[Cell], selection: Selection, seed: int) -> list[Pair]:
     """Every two explainers under one simulator, and every two simulators of one explainer, in the order of cells."""
     chosen = [(a, b) for a, b in combinations(cells, 2) if (a.simulator == b.simulator) != (a.explainer == b.explainer)]
     parts = []
     for a, b in chosen:
         left, right = a.values["explanation"][selection], b.values["explanation"][selection]
-        differences = differences_of(left, right)
+        differences = subtract(left, right)
         present = [value for value in differences if value is not None]
         sd = float(np.std(present, ddof=1)) if len(present) > 1 else None
         parts.append(
@@ -211,22 +213,20 @@ def parse_choices(text: str, noun: str) -> tuple[ModelChoice, ...]:
     return choices
 
 
-def read_plan(folder: Path, base: RunConfig, cells: Sequence[Cell]) -> ComparePlan:
+def read_plan(folder: Path, base: RunConfig, cells: Sequence[Cell], wanted: Sequence[float]) -> ComparePlan:
     """From the run's units, and the first pair of cells that has scores already."""
     with open_for_writing(folder) as store:
         units = captured_units(Run(folder=folder, store=store), base.explain.units, base)
     known = [
         [
             value
-            for value in differences_of(
-                a.values["explanation"]["top_and_random"], b.values["explanation"]["top_and_random"]
-            )
+            for value in subtract(a.values["explanation"]["top_and_random"], b.values["explanation"]["top_and_random"])
             if value is not None
         ]
         for a, b in combinations(cells, 2)
     ]
     too_few = sum(unit.too_few is not None for unit in units)
-    return plan_comparison(len(units) - too_few, too_few, next((some for some in known if len(some) > 1), []))
+    return plan_comparison(len(units) - too_few, too_few, next((some for some in known if len(some) > 1), []), wanted)
 
 
 def compare(
@@ -235,6 +235,7 @@ def compare(
     explainers: Sequence[ModelChoice],
     simulators: Sequence[ModelChoice],
     report: Report,
+    wanted: Sequence[float] = DIFFERENCES,
 ) -> Comparison:
     """Fills and reads every cell, one model in memory at a time; the plan is reported before anything is run.
 
@@ -247,7 +248,7 @@ def compare(
         for explainer in explainers
     ]
     cells = read_cells(folder, table)
-    plan = read_plan(folder, base, cells)
+    plan = read_plan(folder, base, cells, wanted)
     for line in plan.lines:
         report(line)
     for config, explainer, simulator in table:

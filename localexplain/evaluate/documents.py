@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localexplain.evaluate.cells import Cell, Cost
-from localexplain.evaluate.compare import ComparePlan, Comparison, Pair, comparison_values, make_pairs
-from localexplain.evaluate.qualify import SimulatorCard
+from localexplain.evaluate.compare import ComparePlan, Comparison, Pair, by_layer, comparison_values, make_pairs
+from localexplain.evaluate.qualify import SimulatorCard, warnings_of
 from localexplain.evaluate.suites import Suite
 from localexplain.report.document import Document, Figure, Section, Table
 from localexplain.report.plots import (
@@ -94,16 +94,17 @@ def pair_table(pairs: Sequence[Pair]) -> Table:
 
 
 def layer_curves(cells: Sequence[Cell], selection: Selection, seed: int) -> list[Curve]:
-    curves: list[Curve] = []
-    for cell in cells:
-        points = []
-        for layer in sorted(set(cell.layers)):
-            places = [place for place, own in enumerate(cell.layers) if own == layer]
-            values = [cell.values["explanation"][selection][place] for place in places]
-            found = summarise_clustered(values, [cell.units[place] for place in places], seed)
-            points.append(CurvePoint(x=layer, mean=found.mean, low=found.low, high=found.high))
-        curves.append(Curve(name=cell.label, points=tuple(points)))
-    return curves
+    """Mean score against layer, a curve a cell."""
+    return [
+        Curve(
+            name=cell.label,
+            points=tuple(
+                CurvePoint(x=layer, mean=found.mean, low=found.low, high=found.high)
+                for layer, found in by_layer(cell, "explanation", selection, seed).items()
+            ),
+        )
+        for cell in cells
+    ]
 
 
 def selection_section(cells: Sequence[Cell], selection: Selection, seed: int) -> Section:
@@ -262,14 +263,6 @@ def card_section(cards: Sequence[SimulatorCard]) -> Section:
     )  # fmt: skip
 
 
-def warnings_of(cards: Sequence[SimulatorCard]) -> tuple[str, ...]:
-    return tuple(
-        f"Simulator {card.name} is not qualified, its scores are provisional: {'; '.join(card.faults)}."
-        for card in cards
-        if card.faults
-    )
-
-
 def comparison_document(
     found: Comparison, title: str, command: str, seed: int, values: Mapping[str, Any] | None = None
 ) -> Document:
@@ -289,6 +282,57 @@ def comparison_document(
         ),
         sections=tuple(sections),
         values=dict(values or comparison_values(found.cells, found.cards, plan, selections, seed)),
+    )
+
+
+def puzzle_document(values: Mapping[str, Any], seed: int) -> Document:
+    """What `eval puzzles` found, every explainer's answer beside the truth."""
+    columns = ("model", "puzzles", "truth first", "by chance", "first two", "pairs won", "low", "high")
+    rows = tuple(
+        (
+            name,
+            item["n"],
+            item["truth_first"],
+            item["chance"]["truth_first"],
+            item["truth_in_first_two"],
+            item["pairwise"],
+            *item["pairwise_interval"],
+        )
+        for name, item in values.items()
+    )
+    answers = tuple(
+        (name, puzzle["name"], puzzle["rank"], puzzle["truth"], puzzle["answer"])
+        for name, item in values.items()
+        for puzzle in item["puzzles"]
+    )
+    note = "Pairs won: the share of false explanations that the truth scores above; chance is 0.5. 95 % over puzzles."
+    return Document(
+        title="Puzzles",
+        command="localexplain eval puzzles",
+        warnings=(),
+        facts=(("seed", str(seed)),),
+        sections=(
+            Section(
+                title="Simulators: is the truth ranked first?",
+                text=(),
+                tables=(Table(title="By model", columns=columns, rows=rows, note=note),),
+                figures=(),
+            ),
+            Section(
+                title="Explainers: what each wrote",
+                text=(),
+                tables=(
+                    Table(
+                        title="Answers",
+                        columns=("model", "puzzle", "rank of the truth", "truth", "answer"),
+                        rows=answers,
+                        note="From all sentences of the puzzle in which something is active.",
+                    ),
+                ),
+                figures=(),
+            ),
+        ),
+        values=dict(values),
     )
 
 

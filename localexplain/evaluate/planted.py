@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from localexplain.evaluate.units import PlantedUnit, as_records
-from localexplain.evaluate.weighted import difference
 from localexplain.explain.base import Explainer
 from localexplain.judge.judge import Judge, JudgeTask
 from localexplain.planted.concept import CLEARLY
 from localexplain.score.controls import shuffle_explanations
 from localexplain.score.correlation import Undefined, correlation
+from localexplain.score.summary import subtract
 from localexplain.simulate.base import Simulator
 from localexplain.types import ExplainTask, SimulateTask, Unit
 
@@ -39,7 +39,7 @@ class SimulatorResult:
 
     @property
     def lift(self) -> Values:
-        return difference(self.true, self.shuffled)
+        return subtract(self.true, self.shuffled)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class ExplainerResult:
 
     @property
     def lift(self) -> Values:
-        return difference(self.true, self.shuffled)
+        return subtract(self.true, self.shuffled)
 
 
 @dataclass(slots=True)

@@ -136,9 +136,7 @@ class Verification:
 
 def verify(run: Run) -> Verification:
     """From the store alone."""
-    rows = run.store.sql(
-        "SELECT unit, stored_score, recomputed_score FROM published JOIN units USING (unit_id) ORDER BY unit_id"
-    ).to_pylist()
+    rows = run.store.query("published_scores").to_pylist()
     both = [
         (abs(row["stored_score"] - row["recomputed_score"]), row["unit"])
         for row in rows
@@ -183,8 +181,9 @@ def score_published(run: Run, release: Release, config: RunConfig) -> Cell:
     return read_released(run, release, config)
 
 
-def open_config(base: RunConfig, explainer: ModelChoice, simulator: ModelChoice) -> RunConfig:
-    config = cell_config(base, explainer, simulator)
+def open_config(base: RunConfig, explainer: ModelChoice | None, simulator: ModelChoice) -> RunConfig:
+    """The imported run's settings with open models; without an explainer the stage that needs one is not called."""
+    config = cell_config(base, explainer or ModelChoice(name="lookup"), simulator)
     return replace(config, simulate=replace(config.simulate, controls=OPEN_CONTROLS))
 
 
@@ -193,7 +192,7 @@ def fill_open(
 ) -> list[Cell]:
     """The published explanations, and the explainer's if there is one, under the open simulator."""
     published = published_explainer(release)
-    config = open_config(base, explainer or ModelChoice(name="lookup"), simulator)
+    config = open_config(base, explainer, simulator)
     plan = plan_simulator(config.simulate)
     simulate(run, published, plan, config)
     score(run, published, plan, config)

@@ -202,7 +202,7 @@ def published_document(values: Mapping[str, Any], command: str) -> Document:
     return Document(
         title=f"Beside the published scores: {values['release']}",
         command=command,
-        warnings=(),
+        warnings=tuple(values["warnings"]),
         facts=(
             ("neurons", str(values["n_neurons"])),
             ("left out", str(len(values["left_out"]))),

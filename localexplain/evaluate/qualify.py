@@ -9,7 +9,6 @@ The card of a run is kept in RUN/cards; the simulator's identity is in its name,
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ import numpy as np
 
 from localexplain.evaluate.planted import measure_simulator
 from localexplain.evaluate.puzzles import PuzzleResult, measure_puzzles
-from localexplain.evaluate.units import PlantedUnit, plant_units, subject_cut
+from localexplain.evaluate.units import PlantedUnit, plant_units, quick_units, subject_cut
 from localexplain.evaluate.weighted import summarise_kinds
+from localexplain.files import write_whole
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.models import plan_simulator
 from localexplain.pipeline.run import model_key
@@ -31,7 +31,6 @@ from localexplain.score.summary import Summary, summarise
 from localexplain.simulate.base import Simulator
 from localexplain.types import SimulateTask
 
-EVERY_UNIT = 2  # of the planted ones is simulated, with its first phrasing: enough for an interval, a sixth of the work
 REPEATED_TASKS = 12
 LARGEST_DIFFERENCE = 0.05  # of 10, between the same requests in other batches: more than rounding, less than a level
 LOWEST_LABEL_MASS = 0.5  # at the median request: below it the labels are the lesser part of what the model would say
@@ -78,11 +77,13 @@ class SimulatorCard:
         return tuple(found)
 
 
-def first_phrasings(units: Sequence[PlantedUnit]) -> list[PlantedUnit]:
-    from dataclasses import replace
-
-    chosen = units[::EVERY_UNIT]
-    return [replace(unit, concept=replace(unit.concept, explanations=unit.concept.explanations[:1])) for unit in chosen]
+def warnings_of(cards: Sequence[SimulatorCard]) -> tuple[str, ...]:
+    """What a report says at its head of simulators that are not qualified."""
+    return tuple(
+        f"Simulator {card.name} is not qualified, its scores are provisional: {'; '.join(card.faults)}."
+        for card in cards
+        if card.faults
+    )
 
 
 def largest_difference(first: Sequence[Any], second: Sequence[Any]) -> float | None:
@@ -111,7 +112,7 @@ def beaten_pairs(results: Sequence[PuzzleResult], seed: int) -> Summary:
 
 def examine(simulator: Simulator, name: str, puzzles: Sequence[Puzzle], seed: int) -> SimulatorCard:
     """Runs every check."""
-    units = first_phrasings(plant_units(read_bed(), subject_cut(), seed))
+    units = quick_units(plant_units(read_bed(), subject_cut(), seed))
     planted = measure_simulator(simulator, units, seed)
     kinds = [unit.concept.kind for unit in units]
     solved = measure_puzzles(simulator, puzzles)
@@ -158,7 +159,5 @@ def qualify(folder: Path, config: RunConfig, name: str) -> SimulatorCard:
         simulator.close()
     path = card_path(folder, config)
     path.parent.mkdir(exist_ok=True)
-    scratch = path.with_suffix(".partial")
-    scratch.write_text(json.dumps(asdict(card) | {"faults": list(card.faults)}, indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    write_whole(path, json.dumps(asdict(card) | {"faults": list(card.faults)}, indent=2) + "\n")
     return card

@@ -13,6 +13,7 @@ from localexplain.evaluate.published import (
     fill_open,
     import_config,
     import_release,
+    open_config,
     parse_neurons,
     place_beside,
     published_values,
@@ -20,10 +21,13 @@ from localexplain.evaluate.published import (
     score_published,
     verify,
 )
+from localexplain.evaluate.qualify import qualify, warnings_of
+from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.run import Run
 from localexplain.published.read import ReleaseChoice, detect_release
 from localexplain.published.records import LeftOut
 from localexplain.published.table import PublishedTable, read_table
+from localexplain.report.cards import provisional_note
 from localexplain.score.summary import summarise
 from localexplain.score.unit import SELECTIONS
 from localexplain.store.store import open_for_writing
@@ -75,6 +79,8 @@ def compare_release(
     wanted = parse_neurons(neurons) if neurons else draw_neurons(data, units, seed) if units else None
     note = LISTED_NOTE if neurons else DRAWN_NOTE if units else ALL_NOTE
     config = import_config(named, seed)
+    own = parse_choice(explainer) if explainer else None
+    chosen = parse_choice(simulator) if simulator else None
     with open_for_writing(out) as store:
         run = Run(folder=out, store=store)
         left_out = import_release(run, data, named, wanted, seed)
@@ -84,22 +90,30 @@ def compare_release(
             raise UserError(f"{data}: none of its neurons could be used{first}")
         report(f"{verification.n} stored scores recomputed, largest difference {verification.largest}")
         cells: list[Cell] = [score_published(run, named, config)]
-        if simulator is not None:
+        if chosen is not None:
             report(f"simulates with {simulator}")
-            own: ModelChoice | None = parse_choice(explainer) if explainer else None
-            opened = fill_open(run, named, config, own, parse_choice(simulator))
+            opened = fill_open(run, named, config, own, chosen)
             cells = [read_released(run, named, config), *opened]  # anew: the units' controls are there by now
         known = store.sql("SELECT path, reason FROM left_out ORDER BY path").to_pylist()
+    warnings = [] if chosen is None else check_simulator(out, open_config(config, own, chosen), chosen)
     table = read_table() if named == "gpt2-xl" else None
     values = published_values(cells, verification, [LeftOut(**row) for row in known], table, tuple(SELECTIONS), seed)
     return {
         "release": named,
         "n_neurons": len(cells[0].units),
         "seed": seed,
+        "warnings": warnings,
         "notes": [note, NO_FOURTH_CELL] + ([] if table else [SMALL_NOTE]),
         "published": table_values(table) if table else None,
         **values,
     }
+
+
+def check_simulator(folder: Path, config: RunConfig, simulator: ModelChoice) -> list[str]:
+    """Why the open simulator's scores are provisional, from its card, which is made if there is none."""
+    if simulator.name == "rule":
+        return []
+    return list(warnings_of([qualify(folder, config, simulator.label)]))
 
 
 def compare_own_run(folder: Path) -> dict[str, Any]:
@@ -108,14 +122,11 @@ def compare_own_run(folder: Path) -> dict[str, Any]:
     table = read_table()
     with open_for_writing(folder) as store:
         notes = check_comparable(Run(folder=folder, store=store))
-        rows = store.sql(
-            "SELECT explainers.name AS explainer, simulators.name AS simulator, unit, layer, selection, avg(value) AS "
-            "value FROM scores JOIN units USING (unit_id) JOIN models AS explainers ON explainer_key = "
-            "explainers.model_key JOIN models AS simulators ON simulator_key = simulators.model_key WHERE source = "
-            "'explanation' AND metric = 'correlation' GROUP BY ALL ORDER BY ALL"
-        ).to_pylist()
+        rows = store.query("series_scores").to_pylist()
     if not rows:
         raise UserError(f"{folder}: nothing scored yet; run `localexplain run {folder}` first")
+    simulators = {(row["simulator_key"], row["simulator_kind"], row["simulator"]) for row in rows}
+    provisional = [provisional_note(folder, key=key, kind=kind, name=name) for key, kind, name in sorted(simulators)]
     values: dict[str, Any] = {}
     for selection in SELECTIONS:
         series: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -143,6 +154,7 @@ def compare_own_run(folder: Path) -> dict[str, Any]:
         "release": "own run",
         "n_neurons": len({row["unit"] for row in rows}),
         "seed": 0,
+        "warnings": [note for note in provisional if note is not None],
         "notes": ["What differs from the published run: " + "; ".join(notes) + "."],
         "published": table_values(table),
         "verification": None,

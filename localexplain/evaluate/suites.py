@@ -6,14 +6,12 @@ eval/suites/NAME/report.json  what it gave when it was checked in
 
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from localexplain.errors import ConfigError, EngineError, UserError
-from localexplain.evaluate.cells import ModelChoice, do_stages, parse_choice
+from localexplain.errors import ConfigError, UserError
+from localexplain.evaluate.cells import ModelChoice, parse_choice, run_apart
 from localexplain.evaluate.compare import Comparison, compare, comparison_values
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.main import check_inputs
@@ -85,16 +83,13 @@ def read_suite(name: str) -> Suite:
 def run_suite(suite: Suite, out: Path, report: Callable[[str], None]) -> Comparison:
     """Captures, then fills every cell, in OUT/run; what is there already is not done again.
 
-    Raises UserError as the stages do, EngineError with the line of what went wrong in a process.
+    Raises UserError and EngineError as the stages do.
     """
     config = suite.settings.run
     check_inputs(config)
     folder = out / "run"
     report(f"{suite.name}: captures {config.subject}")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        failed = pool.submit(do_stages, folder, config, ("capture",)).result()
-    if failed is not None:
-        raise EngineError(f"capture: {failed}")
+    run_apart(folder, config, ("capture",))
     return compare(folder, config, suite.explainers, suite.simulators, report)
 
 

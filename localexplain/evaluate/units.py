@@ -4,7 +4,7 @@ concept + 11 texts ──tokens of a real subject──> 5 to explain from, 6 to
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,3 +76,11 @@ def as_records(texts: Sequence[PlantedText], unit: Unit) -> tuple[Record, ...]:
         )
         for place, text in enumerate(texts)
     )
+
+
+def quick_units(units: Sequence[PlantedUnit]) -> list[PlantedUnit]:
+    """Every second unit, all kinds among them, with its first phrasing alone: a sixth of the work. First phrasings are
+    the plainest, so scores come out higher than on the whole bed."""
+    return [
+        replace(unit, concept=replace(unit.concept, explanations=unit.concept.explanations[:1])) for unit in units[::2]
+    ]

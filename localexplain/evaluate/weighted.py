@@ -45,8 +45,3 @@ def summarise_kinds(values: Sequence[float | None], kinds: Sequence[str], seed: 
         low=low if len(present) > len(groups) else None,  # kinds of one unit each: nothing says how far they vary
         high=high if len(present) > len(groups) else None,
     )
-
-
-def difference(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
-    """a - b, unit by unit; None where either is."""
-    return [None if x is None or y is None else x - y for x, y in zip(a, b, strict=True)]

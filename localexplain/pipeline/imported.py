@@ -379,6 +379,7 @@ def import_neurons(
             done.n_items += len(chunk)
             run.stop.check()
         run.watcher.end()
+    run.store.execute("count_imported")
     if left_out:
         known = set(run.store.sql("SELECT path FROM left_out").column(0).to_pylist())
         new = {item.path: item for item in left_out if item.path not in known}

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from localexplain.errors import UserError
 from localexplain.report import words
 from localexplain.report.drawing import INK, read_svg
+from localexplain.report.pages import page_environment
 from localexplain.report.shading import visible
 
 Cell = str | float | int | None
@@ -241,13 +242,7 @@ def inline_svg(figure: Figure) -> Markup:
 
 
 def template_environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {"cell": show_cell, "inline": inline_svg, "plain": plain, "lines": command_lines}
     environment.tests |= {"long": lambda cell: isinstance(cell, str) and len(cell) > LONG_TEXT}
     return environment

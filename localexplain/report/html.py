@@ -6,12 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from localexplain.errors import UserError
 from localexplain.report import words
-from localexplain.report.cards import provisional_note
+from localexplain.report.cards import series_note
 from localexplain.report.charts import Histogram, IntervalRow, LayerChart, histogram, interval_rows, layer_chart
+from localexplain.report.pages import page_environment
 from localexplain.report.reading import (
     CALIBRATED_METRICS,
     CORRELATION,
@@ -200,7 +201,7 @@ def view_series(store: Store, series: Series, number: int, seed: int, n_units: i
     return SeriesView(
         id=prefix,
         report=report,
-        note=provisional_note(store.path.parent, report.series),
+        note=series_note(store.path.parent, report.series),
         main={score.selection: score for score in report.scores if score.source == "explanation"},
         tables=tuple(
             ScoreTable(selection=selection, rows=tuple(zip(scores, interval_rows(scores), strict=True)))
@@ -222,13 +223,7 @@ def capitalize_first(text: str) -> str:
 
 
 def template_environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "capitalize_first": capitalize_first,
         "number": words.number,

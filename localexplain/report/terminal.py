@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from localexplain.report.cards import provisional_note
+from localexplain.report.cards import series_note
 from localexplain.report.excerpts import draw_excerpt, excerpt_lines, is_shaded, legend
 from localexplain.report.reading import (
     CALIBRATED_METRICS,
@@ -171,7 +171,7 @@ def print_run(store: Store, console: Console) -> None:
     if not overview.series:
         console.print(heading("Nothing is scored yet; `localexplain run` on this folder goes on where it stopped."))
     for series in overview.series:
-        note = provisional_note(store.path.parent, series)
+        note = series_note(store.path.parent, series)
         if note is not None:
             console.print(Text(note, style="yellow"))
         print_series(read_series_report(store, series, overview.seed, n_best=N_ENDS, n_worst=N_ENDS), console)

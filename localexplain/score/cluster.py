@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from localexplain.score.power import t_quantile
-from localexplain.score.summary import CONFIDENCE_FRACTION, MAX_DRAWS_AT_ONCE, N_RESAMPLES, Summary
+from localexplain.score.summary import CONFIDENCE_FRACTION, MAX_DRAWS_AT_ONCE, N_RESAMPLES, Summary, subtract
 
 TAIL_FRACTION = (1 - CONFIDENCE_FRACTION) / 2
 NORMAL_QUANTILE = -NormalDist().inv_cdf(TAIL_FRACTION)
@@ -176,11 +176,6 @@ def summarise_clustered(values: Sequence[float | None], clusters: Sequence[Hasha
         low=None if interval is None else interval.low,
         high=None if interval is None else interval.high,
     )
-
-
-def subtract(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
-    """a - b, pair by pair; None where either is. Raises: ValueError where they are not equally long."""
-    return [None if x is None or y is None else x - y for x, y in zip(a, b, strict=True)]
 
 
 def paired_clustered(

@@ -75,6 +75,11 @@ def summarise(values: Sequence[float | None], seed: int) -> Summary:
     )
 
 
+def subtract(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
+    """a - b, pair by pair; None where either is. Raises: ValueError where they are not equally long."""
+    return [None if x is None or y is None else x - y for x, y in zip(a, b, strict=True)]
+
+
 def paired_difference(a: Sequence[float | None], b: Sequence[float | None], seed: int) -> Summary:
     """The summary of a - b, unit by unit: above 0 where a is higher. A unit that lacks either is unscored. Units are
     drawn with both their values, so what makes a unit hard for both cancels; two separate intervals would not show it.
@@ -85,5 +90,4 @@ def paired_difference(a: Sequence[float | None], b: Sequence[float | None], seed
     >>> difference.mean, difference.n, difference.unscored
     (0.375, 2, 2)
     """
-    pairs = zip(a, b, strict=True)
-    return summarise([None if x is None or y is None else x - y for x, y in pairs], seed)
+    return summarise(subtract(a, b), seed)

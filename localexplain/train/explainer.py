@@ -136,7 +136,37 @@ def learning_rate_share(step: int, n_steps: int, warmup_steps: int) -> float:
 def describe_settings(settings: ExplainerTraining) -> dict[str, Any]:
     """The settings as the card says them: of folders the names alone, and nothing that does not change the model."""
     own = {key: value for key, value in asdict(settings).items() if key not in ("data", "processes", "snapshots")}
-    return own | {"texts": Path(settings.texts).name, "out": Path(settings.out).name}
+    return own | {
+        "texts": Path(settings.texts).name,
+        "out": Path(settings.out).name,
+        "start": Path(settings.start).name,
+    }
+
+
+def load_start(folder: Path, settings: ExplainerTraining) -> Any:
+    """The model to go on from, float32. Raises UserError where its shape is not the size's."""
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    model = Qwen3ForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    size, config = SIZES[settings.size], model.config
+    shape = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
+    if shape != (size.layers, size.width, size.heads, size.mlp):
+        raise UserError(f"{folder}: not a model of size {settings.size}; name its size with --size")
+    model.set_attn_implementation("eager")
+    return model
+
+
+def earlier_training(start: str) -> dict[str, Any] | None:
+    """What the card of the model to start from says of its own training; None without such a model."""
+    from localexplain.resources import model_folder
+
+    path = model_folder(start) / CARD_FILE
+    if not start or not path.is_file():
+        return None
+    card = json.loads(path.read_text(encoding="utf-8"))
+    kept = ("start", "training_tokens_seen", "steps", "training_seconds", "final_loss_nats", "data", "settings")
+    return {key: card[key] for key in kept if key in card}
 
 
 def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] = print) -> dict[str, Any]:
@@ -148,6 +178,7 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
     import torch
 
     from localexplain.engines.tokenizer import HuggingFaceTokenizer
+    from localexplain.resources import model_folder
     from localexplain.train.examples import NOTHING, PROMPT_VERSION, ExampleWriter
 
     out = Path(settings.out)
@@ -168,7 +199,10 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
     steps = plan_steps(settings, sets)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = make_model(settings, np.load(folder / "stream.npy").astype(np.int64), texts).to(device)
+    if settings.start:
+        model = load_start(model_folder(settings.start), settings).to(device)
+    else:
+        model = make_model(settings, np.load(folder / "stream.npy").astype(np.int64), texts).to(device)
     rate = settings.learning_rate or SIZES[settings.size].learning_rate
     decayed = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     plain = [parameter for parameter in model.parameters() if parameter.ndim < 2]
@@ -226,6 +260,7 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
             save_model(deepcopy(model), folder / "tokenizer", out / "snapshots" / str(step))
 
     card = {
+        "start": earlier_training(settings.start),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "prompt_version": PROMPT_VERSION,
         "few_shot": 0,

@@ -34,6 +34,7 @@ class ExplainerTraining:
     out             the model's folder
     data            folder of the training set, which sizes share; "" is OUT/data
     size            "1m", "4m" or "12m"
+    start           a model of this recipe to go on from, with its tokenizer; "" begins anew
     subject         a subject model whose real records are among the examples; "" for none
     text_tokens, easy_tokens, all_tokens   tokens trained on in each stage, padding left out
     distinct_tokens the shards of the last stage hold about so many; the other two stages as many as they train on
@@ -47,6 +48,7 @@ class ExplainerTraining:
     out: str
     data: str = ""
     size: str = "12m"
+    start: str = ""
     subject: str = "tiny-subject"
     text_field: str = "text"
     vocabulary: int = 8192

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
 from localexplain.errors import ConfigError, CorpusError, UserError
+from localexplain.files import write_whole
 from localexplain.settings import check_lowest
 from localexplain.subject.corpus import Document, hash_tokens, read_documents
 
@@ -210,9 +211,7 @@ def finished_card(settings: SubjectTraining) -> dict[str, Any] | None:
 
 def write_card(card: dict[str, Any], out: Path) -> None:
     """Writes the card whole or not at all: it is what says that the model is finished."""
-    scratch = out / "card.partial"
-    scratch.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, out / CARD_FILE)
+    write_whole(out / CARD_FILE, json.dumps(card, indent=2) + "\n")
 
 
 def held_out_windows(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from localexplain.errors import CorpusError, UserError
+from localexplain.files import write_whole
 from localexplain.planted.bed import read_bed
 from localexplain.planted.puzzles import read_puzzles
 from localexplain.resources import model_folder
@@ -34,7 +35,7 @@ FEWEST_PASSAGES = 100
 NUMBERED = 128  # numbers up to it are single tokens: cells of a grid are numbered
 NUMBER_LINES = 400  # how often the tokenizer's training text counts up to it
 DATA_FIELDS = (
-    "subject", "text_field", "vocabulary", "text_tokens", "easy_tokens", "distinct_tokens", "shard_tokens",
+    "start", "subject", "text_field", "vocabulary", "text_tokens", "easy_tokens", "distinct_tokens", "shard_tokens",
     "real_excerpts", "seed",
 )  # fmt: skip
 
@@ -74,7 +75,16 @@ def hash_held_out() -> str:
 
 def describe_data(settings: ExplainerTraining) -> dict[str, Any]:
     own = {name: getattr(settings, name) for name in DATA_FIELDS}
+    own["start"] = hash_tokenizer(settings)
     return own | {"texts": Path(settings.texts).name, "held_out": hash_held_out()}
+
+
+def hash_tokenizer(settings: ExplainerTraining) -> str:
+    """Of the model to start from, whatever its size: those that share it share a training set. "" for none."""
+    path = model_folder(settings.start) / "tokenizer.json"
+    if not settings.start or not path.is_file():
+        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def shard_numbers(settings: ExplainerTraining, stage: Stage) -> range:
@@ -113,6 +123,14 @@ def make_tokenizer(settings: ExplainerTraining, blocks: Sequence[str], glosses: 
     return train_tokenizer([*blocks, *glosses, *([counting, labels, form] * NUMBER_LINES)], settings.vocabulary)
 
 
+def load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer.json").is_file():
+        raise UserError(f"{folder}: no model to start from; name one of this recipe, or its folder")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
 def prepare_data(settings: ExplainerTraining, report: Callable[[str], None] = print) -> Path:
     """Makes, or goes on making, the training set; returns its folder.
 
@@ -129,9 +147,7 @@ def prepare_data(settings: ExplainerTraining, report: Callable[[str], None] = pr
     folder.mkdir(parents=True, exist_ok=True)
     if not about.exists():
         begin_data(settings, folder, report)
-        scratch = about.with_suffix(".partial")
-        scratch.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        os.replace(scratch, about)
+        write_whole(about, json.dumps(described, indent=2) + "\n")
     wanted = [
         (settings, stage, number)
         for stage in STAGES
@@ -167,7 +183,10 @@ def begin_data(settings: ExplainerTraining, folder: Path, report: Callable[[str]
         raise CorpusError(f"{settings.texts}: {len(passages)} passages are too few to train on; give more text")
     kept = without_shared(passages, held_out)
     report(f"{len(kept):,} passages, {len(synsets):,} synsets, kept clear of {len(held_out):,} held-out texts")
-    tokenizer = make_tokenizer(settings, train_blocks, glosses)
+    if settings.start:
+        tokenizer = load_tokenizer(model_folder(settings.start))
+    else:
+        tokenizer = make_tokenizer(settings, train_blocks, glosses)
     tokenizer.save_pretrained(folder / "tokenizer")
     np.save(folder / "stream.npy", encode_stream([*train_blocks, *glosses], tokenizer))
     units = []

@@ -117,7 +117,7 @@ def test_a_choice_changes_its_own_engine_alone():
     assert cell_config(RunConfig(), ModelChoice(name="lookup"), ModelChoice(name="rule")).simulate.prompt.mode == "rule"
 
 
-@pytest.mark.parametrize("text", ["", "@bfloat16", "a@b@c@d"])
+@pytest.mark.parametrize("text", ["", "@bfloat16", "a@b@c@d@e"])
 def test_what_is_no_choice_is_refused(text):
     with pytest.raises(UserError, match="not a model"):
         parse_choice(text)

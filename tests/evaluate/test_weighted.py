@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from localexplain.evaluate.weighted import by_kind, difference, summarise_kinds
-from localexplain.score.summary import Summary, summarise
+from localexplain.evaluate.weighted import by_kind, summarise_kinds
+from localexplain.score.summary import Summary, subtract, summarise
 
 VALUE = st.none() | st.integers(-64, 64).map(lambda n: n / 64)
 FEW = settings(max_examples=30, deadline=None)  # each example draws 4000 resamples of every kind
@@ -199,17 +199,17 @@ def test_lone_units_of_unlike_kinds_are_no_proof_of_their_mean():
 
 
 def test_differences_by_hand():
-    assert difference([0.75, None, 0.5, None], [0.25, 0.5, None, None]) == [0.5, None, None, None]
-    assert difference([], []) == []
-    assert difference([0.0], [0.0]) == [0.0]  # a zero is a value
+    assert subtract([0.75, None, 0.5, None], [0.25, 0.5, None, None]) == [0.5, None, None, None]
+    assert subtract([], []) == []
+    assert subtract([0.0], [0.0]) == [0.0]  # a zero is a value
 
 
 @given(st.lists(st.tuples(VALUE, VALUE), max_size=20))
 def test_swapping_turns_every_difference(pairs):
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
-    assert difference(b, a) == [None if value is None else -value for value in difference(a, b)]
+    assert subtract(b, a) == [None if value is None else -value for value in subtract(a, b)]
 
 
 def test_lists_of_different_units_are_a_bug():
     with pytest.raises(ValueError, match=r"shorter|longer"):
-        difference([0.1], [0.1, 0.2])
+        subtract([0.1], [0.1, 0.2])

@@ -1,5 +1,7 @@
 """Concepts of place: where in the text, in its sentences, or beside a sign a word stands."""
 
+import re
+
 from localexplain.planted.concept import Concept, Pattern
 from localexplain.train.drafts import Draft, Edit, Random, append_sign, pick
 from localexplain.train.shapes import NAMED_SIGNS, NUMBER_WORDS, ORDINALS, SIGNS
@@ -11,6 +13,7 @@ TABLES = (
     "nth_word", "nth_word", "first_words", "first_words", "later_words", "nth_of_sentence", "nth_sentence",
     "start_of_nth_sentence",
 )  # fmt: skip
+AFTER_SHARE = 0.8  # of these concepts: the word before a sign cannot be known by who reads from left to right
 NO_END = ("comma", "full stop", "period")  # the held-out bed has the words before these
 
 
@@ -51,13 +54,11 @@ def draw_position(source: ConceptSource, random: Random) -> Draft:
 
 def draw_beside_sign(source: ConceptSource, random: Random) -> Draft | None:
     """The word right after, now and then right before, a sign."""
-    import re
-
     signs = (*SIGNS, *NAMED_SIGNS)
     sign, names = signs[int(random.integers(len(signs)))]
     name = f"{'an' if names[0] in 'aeiou' else 'a'} {names.removesuffix('s')}"
     edit: Edit = append_sign(sign)
-    if random.random() < 0.8:
+    if random.random() < AFTER_SHARE:
         find, table = rf"{re.escape(sign)}\s*(?P<on>[\w']+)", "after_sign"
     elif any(word in names for word in NO_END):
         return None
