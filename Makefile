@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 PINS := requirements/constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench clean install install-dev install-vllm
+.PHONY: demo test check bench clean install install-dev install-vllm install-browser
 
 demo: install
 	$(BIN)/localexplain demo --out demo-run
 
-test: install-dev install-vllm check
+test: install-dev install-vllm install-browser check
 	$(BIN)/python -m pytest
 
 check: install-dev
@@ -24,6 +24,14 @@ bench: install-dev
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 install-vllm: $(VENV)/.installed-vllm
+
+# The one thing that is no Python package: a Chromium for the tests of the viewer. Where there is none, and none can be
+# installed, these tests say so; in CI they fail.
+install-browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
+		{ echo "There is no Chromium here: the tests of the viewer in a browser are left out."; test -z "$$CI"; }
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -104,7 +104,16 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--units", type=natural_number, default=20, metavar="N", help="best, worst and random units shown, each"
     )
+    for name in ("best", "worst", "random"):
+        report.add_argument(f"--{name}", type=natural_number, metavar="N", help="instead, of these alone")
+    report.add_argument("--list", metavar="UNITS", help="units shown besides: mlp.3:127,mlp.0:9")
     add_json(report)
+
+    view = commands.add_parser("view", help="a local page to browse a run in, which may still be going on")
+    view.add_argument("run", type=Path, metavar="RUN")
+    view.add_argument("--port", type=natural_number, default=8000, metavar="N", help="0 takes a free one")
+    view.add_argument("--host", default="127.0.0.1", metavar="NAME", help="another address needs --token")
+    view.add_argument("--token", metavar="SECRET", help="asked of every visitor; new makes one")
 
     add_json(commands.add_parser("doctor", help="what this machine can run, and why not"))
 

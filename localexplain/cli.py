@@ -133,16 +133,31 @@ def command_sql(arguments: argparse.Namespace) -> None:
 
 
 def command_report(arguments: argparse.Namespace) -> None:
-    from localexplain.report.html import write_report
+    from localexplain.report.html import Choice, estimate_bytes, write_report
+    from localexplain.report.reading import read_overview
     from localexplain.store.store import open_for_reading
 
     path = arguments.out or arguments.run / "report.html"
+    both = arguments.units
+    choice = Choice(
+        best=both if arguments.best is None else arguments.best,
+        worst=both if arguments.worst is None else arguments.worst,
+        random=both if arguments.random is None else arguments.random,
+        listed=tuple(arguments.list.split(",")) if arguments.list else (),
+    )
     with open_for_reading(arguments.run) as store:
-        size = write_report(store, path, arguments.units)
+        say(f"{path}: will have about {estimate_bytes(read_overview(store), choice) / 1e6:.1f} MB")
+        size = write_report(store, path, choice)
     if arguments.json:
         print_json({"path": str(path), "bytes": size})
     else:
         print(f"{path}: {size / 1e6:.1f} MB, opens from disk in any browser")
+
+
+def command_view(arguments: argparse.Namespace) -> None:
+    from localexplain.viewer.serve import serve
+
+    serve(arguments.run, host=arguments.host, port=arguments.port, token=arguments.token, report=say)
 
 
 def command_doctor(arguments: argparse.Namespace) -> None:
@@ -190,6 +205,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "show": command_show,
     "sql": command_sql,
     "report": command_report,
+    "view": command_view,
     "doctor": command_doctor,
     "train": command_train,
     "eval": command_eval,

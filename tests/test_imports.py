@@ -35,6 +35,7 @@ RANKS = {
     "localexplain.pipeline": 8,
     "localexplain.report": 9,
     "localexplain.evaluate": 10,
+    "localexplain.viewer": 10,
     "localexplain.api": 9,
     "localexplain.doctor": 9,
     "localexplain.arguments": 1,

@@ -74,7 +74,7 @@ def test_a_quoted_word_is_then_written_as_in_running_text():
 @example(text=" the\n\"river\"  or\r\n\n 'bank' ")
 def test_explanations_are_on_one_line_and_spaced_where_the_version_says_so(task, text):
     assert shown_explanation(load_prompt(task, "v1"), text) == one_line(text)
-    assert shown_explanation(load_prompt(task, "inline-v1"), text) == space_quoted(one_line(text))
+    assert shown_explanation(load_prompt(task, "inline-v2"), text) == space_quoted(one_line(text))
 
 
 def test_the_setting_alone_decides(tmp_path):
@@ -92,19 +92,19 @@ def test_the_setting_alone_decides(tmp_path):
 def test_auto_is_the_general_version(task):
     assert load_prompt(task, "auto") == load_prompt(task, "v1")
     assert load_prompt(task, "auto").identity.startswith(f"{task}/v1@")
-    assert load_prompt(task, "inline-v1").version == "inline-v1"
+    assert load_prompt(task, "inline-v2").version == "inline-v2"
 
 
 def test_auto_is_no_folder(tmp_path):
-    (tmp_path / "explain" / "inline-v1").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"no version 'v1' of the prompt 'explain'.* there is: inline-v1"):
+    (tmp_path / "explain" / "inline-v2").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no version 'v1' of the prompt 'explain'.* there is: inline-v2"):
         load_prompt("explain", "auto", tmp_path)
 
 
 def test_a_setting_that_is_missing_is_its_default_or_an_error():
     prompt = load_prompt("explain", "v1")
     assert prompt.setting("windows", default="0") == "0"
-    assert load_prompt("explain", "inline-v1").setting("windows", default="0") == "2"
+    assert load_prompt("explain", "inline-v2").setting("windows", default="0") == "2"
     with pytest.raises(UserError, match="no text named 'windows'"):
         prompt.setting("windows")
 
@@ -119,15 +119,15 @@ def write_card(folder, text):
 
 @pytest.mark.parametrize("config", [ExplainConfig, SimulateConfig])
 def test_the_card_names_version_and_examples(tmp_path, config):
-    write_card(tmp_path, {"prompt_version": "inline-v1", "few_shot": 0, "parameters": 5})
+    write_card(tmp_path, {"prompt_version": "inline-v2", "few_shot": 0, "parameters": 5})
     found = with_card(config(chat="never"), tmp_path)
-    assert found == config(prompt_version="inline-v1", few_shot=0, chat="never")
+    assert found == config(prompt_version="inline-v2", few_shot=0, chat="never")
 
 
 @pytest.mark.parametrize(
     ("card", "version", "few_shot"),
     [
-        ({"prompt_version": "inline-v1"}, "inline-v1", 2),
+        ({"prompt_version": "inline-v2"}, "inline-v2", 2),
         ({"few_shot": 1}, "v1", 1),
         ({"few_shot": 3}, "v1", 2),  # the card says how many there is room for, the settings how many are wanted
         ({}, "v1", 2),
@@ -148,9 +148,9 @@ def test_no_card_is_v1(tmp_path):
 
 def test_a_version_that_is_asked_for_wins_and_the_card_is_not_even_read(tmp_path):
     write_card(tmp_path, "{not JSON")
-    asked = SimulateConfig(prompt_version="inline-v1", few_shot=0)
+    asked = SimulateConfig(prompt_version="inline-v2", few_shot=0)
     assert with_card(asked, tmp_path) == asked
-    write_card(tmp_path, {"prompt_version": "inline-v1", "few_shot": 0})
+    write_card(tmp_path, {"prompt_version": "inline-v2", "few_shot": 0})
     assert with_card(SimulateConfig(prompt_version="v1"), tmp_path) == SimulateConfig(prompt_version="v1", few_shot=3)
 
 
@@ -191,12 +191,12 @@ def test_plans_follow_the_card(model, tmp_path):
         return dict(explain.identity.details) | dict(simulate.identity.details)
 
     before = details()
-    write_card(folder, {"prompt_version": "inline-v1", "few_shot": 0})
+    write_card(folder, {"prompt_version": "inline-v2", "few_shot": 0})
     after = details()
     for kind, task in (("explain", "explain"), ("simulate", "simulate-expected")):
         assert before[f"{kind}.prompt"] == load_prompt(task, "v1").identity
-        assert after[f"{kind}.prompt"] == load_prompt(task, "inline-v1").identity
-        assert (before[f"{kind}.prompt_version"], after[f"{kind}.prompt_version"]) == ("v1", "inline-v1")
+        assert after[f"{kind}.prompt"] == load_prompt(task, "inline-v2").identity
+        assert (before[f"{kind}.prompt_version"], after[f"{kind}.prompt_version"]) == ("v1", "inline-v2")
         assert (before[f"{kind}.few_shot"], after[f"{kind}.few_shot"]) == ("3", "0")
 
 

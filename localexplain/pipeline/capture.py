@@ -199,7 +199,7 @@ def run_pass(
             if seen % config.checkpoint_batches == 0 or seen == total or run.stop.requested:
                 file.flush()
                 save_state(now, path)
-                run.stop.check()
+                run.pause()
 
         state = capture_batches(
             subject,
@@ -284,7 +284,7 @@ def finish_capture(
                 run.store.insert("units", rows.slice(first, step))
                 run.store.insert("records", in_unit_order(parts))
             run.watcher.advance(len(rows.slice(first, step)))
-            run.stop.check()
+            run.pause()
         first_id += len(layer.units)
     run.watcher.end()
 

@@ -145,7 +145,7 @@ def explain(run: Run, plan: ExplainerPlan, config: RunConfig, known: KnownKeys =
                 explain_items(run, part, explainer, explainer_key, config.seed)
                 work.n_items += len(part)
                 run.watcher.advance(len(part))
-                run.stop.check()
+                run.pause()
             run.watcher.end()
         finally:
             explainer.close()

@@ -377,7 +377,7 @@ def import_neurons(
                 work.add(neuron, rows)
             store_rows(run, rows)
             done.n_items += len(chunk)
-            run.stop.check()
+            run.pause()
         run.watcher.end()
     run.store.execute("count_imported")
     if left_out:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from localexplain.keys import canonical_json, key_of
 from localexplain.progress import Silent, StopRequest, Watcher
+from localexplain.store.snapshot import publish_if_asked
 from localexplain.store.store import Store
 from localexplain.types import Identity
 
@@ -33,6 +34,12 @@ class Run:
     now: Callable[[], datetime] = utc_now
     watcher: Watcher = field(default_factory=Silent)
     stop: StopRequest = field(default_factory=StopRequest)
+
+    def pause(self) -> None:
+        """Called between two chunks, when everything done so far is stored: makes the copy that a viewer asked for, and
+        raises Interrupted if a stop was asked for."""
+        publish_if_asked(self.store)
+        self.stop.check()
 
 
 def installed_versions() -> dict[str, str]:

@@ -216,5 +216,5 @@ def score(run: Run, explainer: ExplainerPlan, simulator: SimulatorPlan, config: 
             ]
             work.n_items += store_scores(run, plan, rows, [unit.unit_id for unit in units], keys)
             run.watcher.advance(len(units))
-            run.stop.check()
+            run.pause()
         run.watcher.end()

@@ -348,7 +348,7 @@ def simulate(
                     simulate_items(run, items, loaded_simulator, loaded_subject)
                     work.n_items += len(items)
                 run.watcher.advance(len(units))
-                run.stop.check()
+                run.pause()
             run.watcher.end()
         finally:
             if loaded_simulator.cache_info().currsize:

@@ -13,6 +13,7 @@ ROW_WIDTH = 200.0
 ROW_MARGIN = 6.0
 BIN_WIDTH = 0.05
 MOST_LAYER_TICKS = 12
+ACTIVATION_BINS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +246,59 @@ def histogram(values: Sequence[float]) -> Histogram | None:
         y_ticks=tuple(Tick(place=y.place(n), label=f"{n:,}") for n in whole_ticks(max(counts))),
         mean=x.place(mean),
         mean_label=f"mean {mean:.3f}",
+    )
+
+
+def count_evenly(values: Sequence[float], low: float, high: float) -> list[int]:
+    """How many values lie in each of ACTIVATION_BINS equal parts of [low, high]; one on an edge counts to its right.
+
+    >>> count_evenly([0.0, 0.5, 1.0], 0.0, 1.0)[::29], sum(count_evenly([0.0, 0.5, 1.0], 0.0, 1.0))
+    ([1, 1], 3)
+    """
+    counts = [0] * ACTIVATION_BINS
+    for value in values:
+        counts[min(ACTIVATION_BINS - 1, int((value - low) / (high - low) * ACTIVATION_BINS))] += 1
+    return counts
+
+
+def log_ticks(highest: int) -> list[int]:
+    """Powers of ten up to `highest`.
+
+    >>> log_ticks(1), log_ticks(640)
+    ([1], [1, 10, 100])
+    """
+    return [10**power for power in range(len(str(highest)))]
+
+
+def activation_histogram(values: Sequence[float]) -> Histogram | None:
+    """How often a unit has which activation; heights are log(1 + count), for most tokens leave most units silent. None
+    where there is nothing, or one value alone, to count."""
+    if not values or min(values) == max(values):
+        return None
+    low, high = min(values), max(values)
+    counts = count_evenly(values, low, high)
+    x = Scale(low=low, high=high, start=LEFT, end=CHART_WIDTH - RIGHT)
+    y = Scale(low=0.0, high=math.log1p(max(counts)), start=CHART_HEIGHT - BOTTOM, end=TOP)
+    width = (high - low) / ACTIVATION_BINS
+    bars = tuple(
+        Bar(
+            x=x.place(low + place * width) + 0.5,
+            y=y.place(math.log1p(n)),
+            width=x.place(low + width) - x.place(low) - 1.0,
+            height=y.place(0.0) - y.place(math.log1p(n)),
+            title=f"{low + place * width:.3g} to {low + (place + 1) * width:.3g}: {n:,}",
+        )
+        for place, n in enumerate(counts)
+        if n
+    )
+    mean = math.fsum(values) / len(values)
+    places = [low + (high - low) * part / 4 for part in range(5)]
+    return Histogram(
+        bars=bars,
+        x_ticks=tuple(Tick(place=x.place(value), label=f"{value:.2g}") for value in places),
+        y_ticks=tuple(Tick(place=y.place(math.log1p(n)), label=f"{n:,}") for n in log_ticks(max(counts))),
+        mean=x.place(mean),
+        mean_label=f"mean {mean:.3g}",
     )
 
 

@@ -3,20 +3,28 @@
 Scores are told apart by series: one explainer, one simulator, one mode. No number here is over two of them.
 """
 
-import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from localexplain.errors import RunError
 from localexplain.report.columns import Pairs, flatten, merge_versions
+from localexplain.report.ranking import draw_places, rank_places, split_ends
+from localexplain.report.scores import (
+    Reasons,
+    Scores,
+    SeriesKeys,
+    find_reason,
+    find_values,
+    keep_units,
+    read_reasons,
+    read_scores,
+)
 from localexplain.score.summary import Summary, summarise
 from localexplain.store.store import Store
 from localexplain.types import TokenCounts
@@ -229,152 +237,124 @@ def read_overview(store: Store) -> Overview:
 # scores of a series ---------------------------------------------------------------------------------------------------
 
 
-def read_scores(store: Store, series: Series, metric: str) -> pa.Table:
-    """unit_id, layer, source, selection, value, reason: one row for each unit, source and selection, in that order.
-    `value` is the mean over the unit's samples; exactly one of `value` and `reason` is NULL."""
-    return store.query(
-        "report_scores",
-        metric=metric,
-        simulator_key=series.simulator.key,
-        mode=series.mode,
-        explainer_key=series.explainer.key,
-    )
+def keys_of(series: Series) -> SeriesKeys:
+    return SeriesKeys(explainer_key=series.explainer.key, simulator_key=series.simulator.key, mode=series.mode)
 
 
-def pick(scores: pa.Table, source: str, selection: str) -> pa.Table:
-    """The rows of one source and selection."""
-    return scores.filter(
-        pc.and_(pc.equal(scores.column("source"), source), pc.equal(scores.column("selection"), selection))
-    )
+def read_sources(store: Store, series: Series, metric: str, controls: Sequence[str] = ()) -> tuple[Scores, ...]:
+    """The explanations' scores and those of `controls` for the same units, over both selections, in the order of
+    SELECTIONS, then as given."""
+    keys = keys_of(series)
+    own = {selection: read_scores(store, keys, metric, "explanation", selection) for selection in SELECTIONS}
+    explained = np.unique(np.concatenate([scores.unit_ids for scores in own.values()]))
+    found: list[Scores] = []
+    for selection, scores in own.items():
+        others = [keep_units(read_scores(store, keys, metric, source, selection), explained) for source in controls]
+        found += [scores, *others]
+    return tuple(found)
 
 
-def summarise_sources(scores: pa.Table, metric: str, seed: int) -> tuple[SourceScore, ...]:
-    """A summary for each source and selection that `scores` has, in the order of SELECTIONS, then SOURCES."""
-    tables = {(source, selection): pick(scores, source, selection) for selection in SELECTIONS for source in SOURCES}
+def summarise_sources(scores: Iterable[Scores], seed: int) -> tuple[SourceScore, ...]:
+    """A summary of each of `scores` that has units, in their order."""
     return tuple(
         SourceScore(
-            source=source,
-            selection=selection,
-            metric=metric,
-            summary=summarise(table.column("value").to_pylist(), seed),
+            source=item.source,
+            selection=item.selection,
+            metric=item.metric,
+            summary=summarise(values, seed, unscored=item.values.size - values.size),
         )
-        for (source, selection), table in tables.items()
-        if table.num_rows
+        for item, values in ((item, find_values(item)) for item in scores)
+        if item.values.size
     )
 
 
-def summarise_layers(scores: pa.Table, selection: str, seed: int) -> tuple[LayerScore, ...]:
-    """Each layer that has units in `scores`, in order, with the controls that were run."""
-    tables = {source: pick(scores, source, selection) for source in SOURCES}
-    controls = [source for source in SOURCES[1:] if tables[source].num_rows]
-
-    def values_in(source: str, layer: int) -> list[float | None]:
-        table = tables[source]
-        values: list[float | None] = table.filter(pc.equal(table.column("layer"), layer)).column("value").to_pylist()
-        return values
+def summarise_layers(scores: Iterable[Scores], selection: str, seed: int) -> tuple[LayerScore, ...]:
+    """Each layer that has explained units, in order, with the controls that were run; `scores` are of one metric."""
+    by_source = {item.source: item for item in scores if item.selection == selection and item.values.size}
+    own = by_source.pop("explanation", None)
+    if own is None:
+        return ()
 
     def mean_in(source: str, layer: int) -> float | None:
-        present = [value for value in values_in(source, layer) if value is not None]
-        return float(np.mean(present)) if present else None
+        values = find_values(by_source[source], layer)
+        return float(np.mean(values)) if values.size else None
 
-    return tuple(
-        LayerScore(
+    def summarise_layer(layer: int, n_units: int) -> LayerScore:
+        values = find_values(own, layer)
+        return LayerScore(
             layer=layer,
-            explanation=summarise(values_in("explanation", layer), seed),
-            controls=tuple((source, mean_in(source, layer)) for source in controls),
+            explanation=summarise(values, seed, unscored=n_units - values.size),
+            controls=tuple((source, mean_in(source, layer)) for source in by_source),
         )
-        for layer in sorted(set(tables["explanation"].column("layer").to_pylist()))
-    )
+
+    layers, sizes = np.unique(own.layers, return_counts=True)
+    return tuple(summarise_layer(layer, n) for layer, n in zip(layers.tolist(), sizes.tolist(), strict=True))
 
 
-def count_reasons(scores: pa.Table) -> tuple[ReasonCount, ...]:
+def count_reasons(reasons: Iterable[Reasons]) -> tuple[ReasonCount, ...]:
     """Why units have no value; the counts of a source over a selection add up to its unscored units there."""
-    missing = scores.filter(pc.is_valid(scores.column("reason"))).select(["source", "reason", "selection"]).to_pylist()
-    counted = Counter((row["source"], row["reason"], row["selection"]) for row in missing)
-    pairs = {(source, reason) for source, reason, _ in counted}
-    reasons = [
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for item in reasons:
+        for code, n in zip(*np.unique(item.codes, return_counts=True), strict=True):
+            counted[item.source, item.texts[code], item.selection] += int(n)
+    counts = [
         ReasonCount(
             source=source,
             reason=reason,
             top_and_random=counted[source, reason, "top_and_random"],
             random_only=counted[source, reason, "random_only"],
         )
-        for source, reason in pairs
+        for source, reason in {(source, reason) for source, reason, _ in counted}
     ]
 
     def order(item: ReasonCount) -> tuple[int, int, str]:
         return SOURCES.index(item.source), -(item.top_and_random + item.random_only), item.reason
 
-    return tuple(sorted(reasons, key=order))
+    return tuple(sorted(counts, key=order))
 
 
-# which units are shown ------------------------------------------------------------------------------------------------
+# all of it ------------------------------------------------------------------------------------------------------------
 
 
-def split_ends(n: int, n_best: int, n_worst: int) -> tuple[int, int]:
-    """How many of n ranked units are shown as best and as worst, none as both; too few are shared out evenly.
-
-    >>> split_ends(100, 5, 5), split_ends(7, 5, 5), split_ends(3, 5, 0)
-    ((5, 5), (4, 3), (3, 0))
-    """
-    if n >= n_best + n_worst:
-        return n_best, n_worst
-    best = min(n_best, max(n - n_worst, -(-n // 2)))
-    return best, min(n_worst, n - best)
-
-
-def random_order(unit_id: int, seed: int) -> str:
-    """A key that puts units in an order drawn by the seed."""
-    return hashlib.blake2b(f"{seed} {unit_id}".encode(), digest_size=8).hexdigest()
-
-
-def read_ranked(store: Store, series: Series, rows: Sequence[dict[str, Any]]) -> tuple[RankedUnit, ...]:
-    """Rows of `read_scores`, in their order, with the units' names and texts."""
-    if not rows:
+def read_ranked(
+    store: Store, series: Series, scores: Scores, reasons: Reasons, places: Sequence[int]
+) -> tuple[RankedUnit, ...]:
+    """The units at `places` of `scores`, in that order, with their names and texts."""
+    if not places:
         return ()
-    found = store.query(
-        "report_first_texts",
-        explainer_key=series.explainer.key,
-        unit_ids=[row["unit_id"] for row in rows],
-    ).to_pylist()
+    unit_ids = scores.unit_ids[list(places)].tolist()
+    found = store.query("report_first_texts", explainer_key=series.explainer.key, unit_ids=unit_ids).to_pylist()
     by_id = {row["unit_id"]: row for row in found}
-    return tuple(
-        RankedUnit(
-            unit=by_id[row["unit_id"]]["unit"],
-            value=row["value"],
-            reason=row["reason"],
-            text=by_id[row["unit_id"]]["text"],
-        )
-        for row in rows
-    )
+
+    def rank(unit_id: int, value: float) -> RankedUnit:
+        is_scored = not math.isnan(value)
+        reason = None if is_scored else find_reason(reasons, unit_id)
+        row = by_id[unit_id]
+        return RankedUnit(unit=row["unit"], value=value if is_scored else None, reason=reason, text=row["text"])
+
+    return tuple(map(rank, unit_ids, scores.values[list(places)].tolist()))
 
 
 def read_series_report(
     store: Store, series: Series, seed: int, *, n_best: int = 5, n_worst: int = 5, n_random: int = 0
 ) -> SeriesReport:
     """Everything about one series; the same for the same store and seed."""
-    scores = read_scores(store, series, CORRELATION)
-    calibrated = {metric: read_scores(store, series, metric) for metric in CALIBRATED_METRICS}
-    rows = pick(scores, "explanation", "top_and_random").to_pylist()
-    ranked = sorted((row for row in rows if row["value"] is not None), key=lambda row: -row["value"])
+    scores = read_sources(store, series, CORRELATION, SOURCES[1:])
+    calibrated = [item for metric in CALIBRATED_METRICS for item in read_sources(store, series, metric)]
+    reasons = [read_reasons(store, keys_of(series), item) for item in scores]
+    own = scores[0]
+    ranked = rank_places(own.values)
     best, worst = split_ends(len(ranked), n_best, n_worst)
-    ends = {row["unit_id"] for row in (*ranked[:best], *ranked[len(ranked) - worst :])}
-    others = sorted(
-        (row for row in rows if row["unit_id"] not in ends), key=lambda row: random_order(row["unit_id"], seed)
-    )
+    first, last = ranked[:best], ranked[len(ranked) - worst :][::-1]
+    drawn = draw_places(own.unit_ids, [*first, *last], n_random, seed)
     return SeriesReport(
         series=series,
-        scores=summarise_sources(scores, CORRELATION, seed),
-        calibrated=tuple(
-            item
-            for metric, table in calibrated.items()
-            for item in summarise_sources(table, metric, seed)
-            if item.source == "explanation"
-        ),
-        layers=summarise_layers(scores, "top_and_random", seed),
-        values=tuple(row["value"] for row in ranked),
-        best=read_ranked(store, series, ranked[:best]),
-        worst=read_ranked(store, series, ranked[len(ranked) - worst :][::-1]),
-        random=read_ranked(store, series, others[:n_random]),
-        reasons=count_reasons(scores),
+        scores=summarise_sources(scores, seed),
+        calibrated=summarise_sources(calibrated, seed),
+        layers=summarise_layers(scores, own.selection, seed),
+        values=tuple(own.values[ranked].tolist()),
+        best=read_ranked(store, series, own, reasons[0], first),
+        worst=read_ranked(store, series, own, reasons[0], last),
+        random=read_ranked(store, series, own, reasons[0], drawn),
+        reasons=count_reasons(reasons),
     )

@@ -25,6 +25,14 @@ class UnitExplanation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What an explainer was shown, and what it answered before anything was cut off."""
+
+    prompt: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnitScore:
     """A score of the unit: exactly one of `value` and `reason` is None.
 
@@ -86,9 +94,22 @@ class UnitFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """What a release says of the unit: its score as stored, None where that was no number, and as recomputed from the
+    released simulations, None with the reason."""
+
+    release: str
+    stored_score: float | None
+    recomputed_score: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnitReport:
     """Everything the store has about a unit.
 
+    exchanges    explanation key -> what made it
+    released     None for a unit of a run of one's own
     status       "ok" or "too_few_active"
     mean, standard_deviation, lowest, highest   of its raw activation over all n_tokens tokens of the corpus
     records      top ones by rank, then examples of the strata, then random ones
@@ -106,6 +127,8 @@ class UnitReport:
     lowest: float
     highest: float
     explanations: tuple[UnitExplanation, ...]
+    exchanges: dict[str, Exchange]
+    released: Released | None
     scores: tuple[UnitScore, ...]
     records: tuple[UnitRecord, ...]
     failures: tuple[UnitFailure, ...]
@@ -186,6 +209,12 @@ def read_explanations(store: Store, unit_id: int, models: dict[str, Model]) -> t
     )
 
 
+def read_exchanges(store: Store, unit_id: int) -> dict[str, Exchange]:
+    """Explanation key -> what made it."""
+    rows = store.query("report_unit_prompts", unit_id=unit_id).to_pylist()
+    return {row["explanation_key"]: Exchange(prompt=row["prompt"], raw=row["raw"]) for row in rows}
+
+
 def read_unit_scores(store: Store, unit_id: int, models: dict[str, Model]) -> tuple[UnitScore, ...]:
     """In the order of SOURCES."""
     scores: list[UnitScore] = []
@@ -227,6 +256,7 @@ def read_unit(store: Store, unit: str) -> UnitReport:
     row = find_unit(store, unit)
     unit_id, models = row["unit_id"], read_models(store)
     failures = store.query("report_unit_failures", unit_id=unit_id).to_pylist()
+    released = store.query("report_unit_published", unit_id=unit_id).to_pylist()
     return UnitReport(
         unit=row["unit"],
         layer=row["layer"],
@@ -240,6 +270,8 @@ def read_unit(store: Store, unit: str) -> UnitReport:
         lowest=row["lowest"],
         highest=row["highest"],
         explanations=read_explanations(store, unit_id, models),
+        exchanges=read_exchanges(store, unit_id),
+        released=Released(**released[0]) if released else None,
         scores=read_unit_scores(store, unit_id, models),
         records=read_unit_records(store, unit_id),
         failures=tuple(UnitFailure(**failure) for failure in failures),

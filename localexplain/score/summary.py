@@ -6,6 +6,7 @@ mean would move had other units of the same kind been drawn, not how well one un
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,7 +14,11 @@ from jaxtyping import Float64
 CONFIDENCE_FRACTION = 0.95
 # From seed to seed each end of the interval then moves by about 1 % of its width: less than is ever read off it.
 N_RESAMPLES = 4000
-MAX_DRAWS_AT_ONCE = 2**21  # draws held in memory, 16 MiB of indices: bounds memory for hundreds of thousands of units
+MAX_DRAWS_AT_ONCE = 2**21  # draws held in memory, 16 MiB of indices
+# Above so many values the interval is the normal approximation. The bootstrap leans with the values' skewness g by
+# 0.12 g / sqrt(n) of its width (Cornish-Fisher: (1.96^2 - 1) / 6 standard errors, of 2 x 1.96): for g = 2 a third of a
+# per cent here, less than its own ends move from seed to seed, and it would take a minute for a model's neurons.
+MOST_RESAMPLED = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +49,41 @@ def resample_means(values: Float64[np.ndarray, " n"], seed: int) -> Float64[np.n
     return np.concatenate([values[rng.integers(0, values.size, (chunk, values.size))].mean(axis=1) for chunk in chunks])
 
 
-def summarise(values: Sequence[float | None], seed: int) -> Summary:
-    """The summary of the values that are there; the interval is the percentile bootstrap over units.
+def find_interval(values: Float64[np.ndarray, " n"], seed: int) -> tuple[float, float]:
+    """The ends of the 95 % interval of the mean of 2 values or more; the seed plays no part above MOST_RESAMPLED."""
+    tail = (1 - CONFIDENCE_FRACTION) / 2
+    if values.size <= MOST_RESAMPLED:
+        low, high = np.quantile(resample_means(values, seed), (tail, 1 - tail))
+        return float(low), float(high)
+    half = NormalDist().inv_cdf(1 - tail) * float(values.std(ddof=1)) / values.size**0.5
+    return float(values.mean()) - half, float(values.mean()) + half
 
+
+def summarise(values: Sequence[float | None] | Float64[np.ndarray, " n"], seed: int, *, unscored: int = 0) -> Summary:
+    """The summary of the values that are there. The interval is the percentile bootstrap over units, above
+    MOST_RESAMPLED values the normal approximation, mean ± 1.96 s / sqrt(n).
+
+    unscored  units without a value that are not among `values`: an array has no place for None
     Raises: ValueError for a value that is not finite: a score that does not exist is None.
 
     >>> summary = summarise([0.1, None, 0.3, 0.8], seed=0)
     >>> round(summary.mean, 4), summary.median, summary.n, summary.unscored
     (0.4, 0.3, 3, 1)
+    >>> summarise(np.array([0.1, 0.3, 0.8]), seed=0, unscored=1) == summary
+    True
     >>> summarise([None], seed=0)
     Summary(mean=None, median=None, n=0, unscored=1, low=None, high=None)
     """
-    present = np.array([value for value in values if value is not None], dtype=np.float64)
-    unscored = len(values) - present.size
+    if isinstance(values, np.ndarray):
+        present = values
+    else:
+        present = np.array([value for value in values if value is not None], dtype=np.float64)
+    unscored += len(values) - present.size
     if not np.isfinite(present).all():
         raise ValueError("a score that is not finite cannot be summarised: it should have been None, with a reason")
     if present.size == 0:
         return Summary(mean=None, median=None, n=0, unscored=unscored, low=None, high=None)
-    low = high = None
-    if present.size > 1:
-        tail = (1 - CONFIDENCE_FRACTION) / 2
-        low, high = (float(end) for end in np.quantile(resample_means(present, seed), (tail, 1 - tail)))
+    low, high = find_interval(present, seed) if present.size > 1 else (None, None)
     return Summary(
         mean=float(present.mean()),
         median=float(np.median(present)),

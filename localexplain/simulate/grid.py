@@ -1,20 +1,26 @@
-"""Simulation by a written grid: the model lists one number for each token, held to that form by a pattern.
+"""Simulation by a written grid: the model writes one number for each token, held to that form by a pattern.
 
-The pattern depends on the excerpt's length alone: an engine compiles it once for all excerpts, and whatever the model
-believes, what it writes has one number in 0..10 for each token, or was cut off by its token limit.
+    plain    "0,10,3": the pattern depends on the excerpt's length alone, so an engine compiles it once for all excerpts
+    echoed   "Stir0\\n the0\\n soup10\\n": the pattern spells out the tokens, so that a small model writes each number
+             right where it has read the token; compiled for every excerpt, which small vocabularies make cheap
+
+Whatever the model believes, what it writes has one number in 0..10 for each token, or was cut off by its token limit.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
 
 from localexplain.engines.base import Engine, GenerateReply, GenerateRequest, Message, Sampling
+from localexplain.errors import ConfigError
 from localexplain.prompts import (
     ExampleNeuron,
     PromptFiles,
     begin,
+    escape_regex,
     first_examples,
     load_prompt,
     show_token,
@@ -27,47 +33,77 @@ from localexplain.types import Identity, Mode, SimulateReply, SimulateTask
 TASK = "simulate-grid"
 NUMBER = "(10|[0-9])"  # never \d: in Outlines it also matches the digits of other scripts
 TOKENS_PER_CELL = 3  # "10," where every character is a token of its own
-TOKENS_PER_NUMBERED_CELL = 9  # " 1024:10" likewise
 SPARE_TOKENS = 8
+LINE_END = "\n"  # of an echoed cell: no shown token holds one
 
 
 # the grid ------------------------------------------------------------------------------------------------------------
 
 
-def grid_pattern(n_tokens: int, *, numbered: bool = False) -> str:
-    """The regular expression of `n_tokens` >= 1 numbers 0..10 with commas between them; numbered, " 1:0 2:10 3:7"."""
-    if numbered:
-        return "".join(f" {place}:{NUMBER}" for place in range(1, n_tokens + 1))
-    return NUMBER if n_tokens == 1 else f"{NUMBER}(,{NUMBER}){{{n_tokens - 1}}}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A reply that is asked for.
 
-
-def grid_max_tokens(n_tokens: int, *, numbered: bool = False) -> int:
-    return (TOKENS_PER_NUMBERED_CELL if numbered else TOKENS_PER_CELL) * n_tokens + SPARE_TOKENS
-
-
-def parse_grid(text: str, n_tokens: int, *, numbered: bool = False) -> Float32[np.ndarray, " T"] | None:
-    """The numbers of a grid [n_tokens] in 0..10, or None where `text` is not exactly such a grid.
-
-    >>> parse_grid("0,10,3", 3), parse_grid("075", 3), parse_grid(" 1:0 2:10", 2, numbered=True)
-    (array([ 0., 10.,  3.], dtype=float32), None, array([ 0., 10.], dtype=float32))
+    cells       what stands before each number [T]
+    end         what stands behind each number, but the last
+    max_tokens  no reply of this form is longer
     """
-    if not re.fullmatch(grid_pattern(n_tokens, numbered=numbered), text):
-        return None
-    cells = [cell.partition(":")[2] for cell in text.split()] if numbered else text.split(",")
-    return np.array([int(number) for number in cells], dtype=np.float32)
+
+    cells: tuple[str, ...]
+    end: str
+    max_tokens: int
+
+    @property
+    def pattern(self) -> str:
+        """Its regular expression; T numbers in T groups."""
+        if any(self.cells):
+            return self.end.join(escape_regex(cell) + NUMBER for cell in self.cells)
+        n = len(self.cells)
+        return NUMBER if n == 1 else f"{NUMBER}({self.end}{NUMBER}){{{n - 1}}}"
+
+    def read(self, text: str) -> Float32[np.ndarray, " T"] | None:
+        """The numbers [T] in 0..10, or None where `text` is not exactly of this form."""
+        parts = text.split(self.end)
+        if len(parts) != len(self.cells) or not re.fullmatch(self.pattern, text):
+            return None
+        numbers = [part.removeprefix(cell) for part, cell in zip(parts, self.cells, strict=True)]
+        return np.array([int(number) for number in numbers], dtype=np.float32)
 
 
-def read_reply(answer: GenerateReply, n_tokens: int, *, numbered: bool = False) -> SimulateReply:
+def plain_grid(tokens: Sequence[str]) -> Grid:
+    """Numbers with commas between them.
+
+    >>> grid = plain_grid(["Stir", " the", " soup"])
+    >>> grid.pattern, grid.read("0,10,3"), grid.read("075")
+    ('(10|[0-9])(,(10|[0-9])){2}', array([ 0., 10.,  3.], dtype=float32), None)
+    """
+    return Grid(cells=("",) * len(tokens), end=",", max_tokens=TOKENS_PER_CELL * len(tokens) + SPARE_TOKENS)
+
+
+def echoed_grid(tokens: Sequence[str]) -> Grid:
+    """Each token as prompts show it with its number behind it, on a line of its own.
+
+    >>> echoed_grid([" a", ".", ""]).read(" a10\\n.0\\n3")
+    array([10.,  0.,  3.], dtype=float32)
+    """
+    cells = tuple(show_token(token) for token in tokens)
+    longest = sum(len(cell.encode("utf-8")) for cell in cells)  # a token of the model is a byte at least
+    return Grid(cells=cells, end=LINE_END, max_tokens=longest + TOKENS_PER_CELL * len(cells) + SPARE_TOKENS)
+
+
+GRIDS = {"plain": plain_grid, "echoed": echoed_grid}
+
+
+def read_reply(answer: GenerateReply, grid: Grid) -> SimulateReply:
     if answer.error is not None:
         return SimulateReply(expected=None, error=answer.error, counts=answer.counts)
-    expected = parse_grid(answer.text, n_tokens, numbered=numbered)
+    expected = grid.read(answer.text)
     if expected is not None:
         return SimulateReply(expected=expected, counts=answer.counts)
     if answer.finish == "length":
-        most = grid_max_tokens(n_tokens, numbered=numbered)
-        error = f"cut off by max_tokens = {most} before all {n_tokens} numbers were written"
+        error = f"cut off by max_tokens = {grid.max_tokens} before all {len(grid.cells)} numbers were written"
     else:
-        error = f"not a grid of {n_tokens} numbers: {answer.text[:80]!r}"
+        error = f"not a grid of {len(grid.cells)} numbers: {answer.text[:80]!r}"
     return SimulateReply(expected=None, error=error, counts=answer.counts)
 
 
@@ -122,7 +158,10 @@ class GridSimulator:
         self._prompt = load_prompt(TASK, config.prompt_version)
         self._examples = first_examples(self._prompt, config.few_shot)
         self._chat = use_chat(config.chat, has_chat_template=engine.tokenizer.has_chat_template)
-        self._numbered = self._prompt.setting("grid", default="plain") == "numbered"
+        form = self._prompt.setting("grid", default="plain")
+        if form not in GRIDS:
+            raise ConfigError(f"prompts/{TASK}/{config.prompt_version}: grid = {form!r}; use {' or '.join(GRIDS)}")
+        self._grid = GRIDS[form]
 
     @property
     def identity(self) -> Identity:
@@ -151,7 +190,7 @@ class GridSimulator:
                 replies[place] = too_long_reply(self._engine.context_tokens)
         answers = self._engine.generate(list(requests.values())) if requests else []
         for place, answer in zip(requests, answers, strict=True):
-            replies[place] = read_reply(answer, len(tasks[place].tokens), numbered=self._numbered)
+            replies[place] = read_reply(answer, self._grid(tasks[place].tokens))
         return [replies[place] for place in range(len(tasks))]
 
     def close(self) -> None:
@@ -159,14 +198,12 @@ class GridSimulator:
 
     def _fit(self, task: SimulateTask) -> GenerateRequest | None:
         """The request with as many examples as the context has room for; None where it has not even room for none."""
-        max_tokens = grid_max_tokens(len(task.tokens), numbered=self._numbered)
+        grid = self._grid(task.tokens)
         for few_shot in range(len(self._examples), -1, -1):
             token_ids = self._token_ids(task, few_shot)
-            if len(token_ids) + max_tokens <= self._engine.context_tokens:
+            if len(token_ids) + grid.max_tokens <= self._engine.context_tokens:
                 return GenerateRequest(
-                    token_ids=token_ids,
-                    sampling=Sampling(max_tokens=max_tokens),
-                    pattern=grid_pattern(len(task.tokens), numbered=self._numbered),
+                    token_ids=token_ids, sampling=Sampling(max_tokens=grid.max_tokens), pattern=grid.pattern
                 )
         return None
 

@@ -23,7 +23,7 @@ class ExampleSet:
 
     @classmethod
     def load(cls, settings: ExplainerTraining, stage: Stage) -> "ExampleSet":
-        parts = [np.load(shard_path(settings.data_folder, stage, n)) for n in shard_numbers(settings, stage)]
+        parts = [np.load(shard_path(settings, stage, n)) for n in shard_numbers(settings, stage)]
         ends: list[np.ndarray] = []
         offset = 0
         for part in parts:
@@ -72,7 +72,12 @@ class ExampleSet:
 
 def plan_steps(settings: ExplainerTraining, sets: dict[Stage, ExampleSet]) -> list[tuple[Stage, np.ndarray]]:
     """The batch of each step: each stage's epochs until its tokens are used up."""
-    wanted = {"text": settings.text_tokens, "easy": settings.easy_tokens, "all": settings.all_tokens}
+    wanted: dict[Stage, int] = {
+        "text": settings.text_tokens,
+        "easy": settings.easy_tokens,
+        "all": settings.all_tokens,
+        "grid": settings.grid_tokens,
+    }
     steps: list[tuple[Stage, np.ndarray]] = []
     for stage in STAGES:
         if stage not in sets:

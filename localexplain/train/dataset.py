@@ -3,6 +3,7 @@
     passages ─┐                                    stage "text"   running text alone
     concepts ─┼──episodes of examples──> shards    stage "easy"   exact words first: matching is learned in a jump there
     real units┘                                    stage "all"    every kind, real records, grids, judging, explaining
+                                                   stage "grid"   the same, half of it grids
 
 Source of the order of the stages: see docs/log.md, 2026-11-21.
 """
@@ -26,15 +27,22 @@ from localexplain.train.records import RealExcerpt, RealUnit, token_words
 from localexplain.train.senses import mix_senses
 from localexplain.train.source import ConceptSource, draw_from
 
-Stage = Literal["text", "easy", "all"]
-STAGES: tuple[Stage, ...] = ("text", "easy", "all")
+Stage = Literal["text", "easy", "all", "grid"]
+STAGES: tuple[Stage, ...] = ("text", "easy", "all", "grid")
 Random = np.random.Generator
 CutTokens = Callable[[str], Sequence[str]]
 
+# What says of itself that it is about a neuron is not put into a frame that says so.
+SENTENCE = re.compile(
+    r"(?i)\W*(?:\w+s on|fires|active|responds|this one|this neuron|it |marks|recognises|sensitive|peaks|silent|picks|"
+    r"lights|a neuron|detects|always)"
+)
 PIECES = re.compile(r"\s?\w+|\s?[^\w\s]+|\s+")
 LONGEST_TOKENS = 64  # of an excerpt: the protocol's
 TEXT_SHARE, REAL_SHARE, SENSE_SHARE = 0.08, 0.16, 0.1  # of the episodes of the stage "all"
-GRID_SHARE, EMPTY_SHARE, WRONG_SHARE, VAGUE_SHARE = 0.05, 0.03, 0.06, 0.05  # of its simulations
+GRID_SHARE, EMPTY_SHARE, WRONG_SHARE, VAGUE_SHARE = 0.12, 0.03, 0.06, 0.05  # of its simulations
+GRID_STAGE_SHARE = 0.5  # likewise, in the stage "grid"
+FRAMED_SHARE = 0.3  # of the explanations are put into a frame: "mainly ...", "a neuron for ..."
 ANSWER_SHARE = 0.25  # of the simulations from what the explainer is taught to say
 FIRING, SILENT = 3, 2  # simulated texts of an episode
 SHOWN = 5  # excerpts that an explainer sees
@@ -92,11 +100,12 @@ class ExampleSource:
         """Without end."""
         while True:
             chance = random.random()
-            if stage == "text" or (stage == "all" and chance < TEXT_SHARE):
+            is_mixed = stage in ("all", "grid")
+            if stage == "text" or (is_mixed and chance < TEXT_SHARE):
                 yield [self._text(random)]
-            elif stage == "all" and self._real and chance < TEXT_SHARE + REAL_SHARE:
-                yield self._real_episode(self._real[int(random.integers(len(self._real)))], random)
-            elif stage == "all" and self._concepts.senses and chance < TEXT_SHARE + REAL_SHARE + SENSE_SHARE:
+            elif is_mixed and self._real and chance < TEXT_SHARE + REAL_SHARE:
+                yield self._real_episode(self._real[int(random.integers(len(self._real)))], stage, random)
+            elif is_mixed and self._concepts.senses and chance < TEXT_SHARE + REAL_SHARE + SENSE_SHARE:
                 yield self._sense_episode(random)
             else:
                 yield self._planted_episode(stage, random)
@@ -154,7 +163,6 @@ class ExampleSource:
 
     def _planted_episode(self, stage: Stage, random: Random) -> list[Example]:
         draft = draw_from(self._concepts, random, EASY if stage == "easy" else KINDS)
-        concept = draft.concept
         firing = self._firing(draft, FIRING + (MORE_FIRING if random.random() < MORE_SHARE else 0), random)
         if len(firing) < 2:
             return []
@@ -162,12 +170,18 @@ class ExampleSource:
         examples: list[Example] = []
         for cut in (*firing[:FIRING], *silent[: 1 + int(random.random() < MORE_SHARE)]):
             said = random.random() < ANSWER_SHARE
-            explanation = self._answer(draft, firing) if said else pick(concept.explanations, random)
+            explanation = self._answer(draft, firing) if said else self._explanation(draft, stage, random)
             examples.append(self._simulated(draft, explanation, cut, stage, random))
         if random.random() < EXPLAINED_SHARE:
             examples.append(self._explained(draft, firing))
         self._remember("".join(firing[0].tokens), draft)
         return examples
+
+    def _explanation(self, draft: Draft, stage: Stage, random: Random) -> str:
+        explanation = pick(draft.concept.explanations, random)
+        if stage == "easy" or random.random() >= FRAMED_SHARE or SENTENCE.match(explanation):
+            return explanation
+        return pick(self._concepts.phrasings["frames"]["templates"], random).replace("{core}", explanation)
 
     def _remember(self, text: str, draft: Draft) -> None:
         self._before.append((text, draft))
@@ -178,10 +192,11 @@ class ExampleSource:
         if stage == "easy":
             return self._writer.simulate(explanation, cut.tokens, cut.levels, fits)  # clean, for the jump's sake
         chance = random.random()
-        if chance < GRID_SHARE:
+        grid_share = GRID_STAGE_SHARE if stage == "grid" else GRID_SHARE
+        if chance < grid_share:
             short = int(random.integers(4, LONGEST_TOKENS + 1))
             return self._writer.grid(explanation, cut.tokens[:short], cut.noisy[:short])
-        chance -= GRID_SHARE
+        chance = (chance - grid_share) / (1 - grid_share) * (1 - GRID_SHARE)  # the others' shares stay as they are
         if chance < EMPTY_SHARE:
             return self._writer.simulate("", cut.tokens, cut.noisy)
         chance -= EMPTY_SHARE
@@ -237,7 +252,7 @@ class ExampleSource:
             examples.append(self._writer.simulate(explanation, cut.tokens, cut.noisy, fits))
         return examples
 
-    def _real_episode(self, unit: RealUnit, random: Random) -> list[Example]:
+    def _real_episode(self, unit: RealUnit, stage: Stage, random: Random) -> list[Example]:
         chosen = [unit.top[int(place)] for place in random.permutation(len(unit.top))[:SHOWN]]
         seen = self._seen_words(unit, chosen)
         words = list(unit.words)
@@ -257,7 +272,7 @@ class ExampleSource:
             said = [f"the word right after {' or '.join(names[:4])}" for names in (words, seen) if names]
             explanations = [*said, *self._concepts.say("after", random, 4, word=plain)]
         examples = [
-            self._real_simulated(pick(explanations, random), excerpt, random)
+            self._real_simulated(pick(explanations, random), excerpt, stage, random)
             for excerpt in (*chosen[:2], unit.random[int(random.integers(len(unit.random)))])
         ]
         if seen:
@@ -275,8 +290,8 @@ class ExampleSource:
         }
         return [word for word in unit.words if word in active]
 
-    def _real_simulated(self, explanation: str, excerpt: RealExcerpt, random: Random) -> Example:
-        if random.random() < GRID_SHARE:
+    def _real_simulated(self, explanation: str, excerpt: RealExcerpt, stage: Stage, random: Random) -> Example:
+        if random.random() < (GRID_STAGE_SHARE if stage == "grid" else GRID_SHARE):
             return self._writer.grid(explanation, excerpt.tokens, excerpt.levels)
         if random.random() < EMPTY_SHARE:
             return self._writer.simulate("", excerpt.tokens, excerpt.levels)

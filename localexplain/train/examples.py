@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Int64
 
 from localexplain.engines.labels import LEVELS, choose_labels
 from localexplain.engines.tokenizer import HuggingFaceTokenizer
@@ -19,11 +20,15 @@ from localexplain.judge.prompt import judge_labels, judge_question
 from localexplain.prompts import load_prompt
 from localexplain.simulate.cells import InlineWriter
 from localexplain.simulate.expected import join_text, prefix_parts
+from localexplain.simulate.grid import LINE_END, echoed_grid, show_question
 from localexplain.simulate.grid import as_text as grid_text
 
-PROMPT_VERSION = "inline-v1"
+PROMPT_VERSION = "inline-v2"
 NOTHING = 65_535  # no target at this position
+NO_TOKEN = -1
+MOST_PREFIXES = 12
 JUDGE_CLASSES = 2  # no, yes: behind the levels
+SPELLED = LEVELS + JUDGE_CLASSES  # behind these, tokens to be spelled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +36,8 @@ class Example:
     """ids [n] and targets [n]: what is to be predicted AFTER each id.
 
     A target below the vocabulary's size is a token; vocabulary + k is the level k (0..10), vocabulary + 11 and + 12
-    are no and yes, both among the label tokens alone; NOTHING is no target.
+    are no and yes, both among the label tokens alone; vocabulary + 13 + t is token t among the tokens that its text
+    begins with: how to spell what a pattern makes the model write; NOTHING is no target.
     """
 
     ids: list[int]
@@ -83,18 +89,20 @@ class ExampleWriter:
         return Example(ids, targets)
 
     def grid(self, explanation: str, tokens: Sequence[str], levels: Sequence[int]) -> Example:
-        question = self._question(explanation, tokens)
-        ids = [*self._start, *self.tokenizer.encode(question)]
+        """The written tokens are targets too: left to itself a model spells in letters what it has read in words."""
+        ids = [*self._start, *self.tokenizer.encode(self._question(explanation, tokens))]
         targets = [NOTHING] * len(ids)
-        for number, level in enumerate(levels, start=1):
-            cell = self.tokenizer.encode(f" {number}:")
-            ids += [*cell, self._labels.ids[level]]
-            targets += [NOTHING] * (len(cell) - 1) + [self.vocabulary + level, NOTHING]
-        return Example(ids, targets)
+        line_end = self.tokenizer.encode(LINE_END)
+        for cell, level in zip(echoed_grid(tokens).cells, levels, strict=True):
+            written = self.tokenizer.encode(cell)
+            spelled = (self.vocabulary + SPELLED + token for token in written)
+            targets[-1], *rest = [*spelled, self.vocabulary + level]
+            targets += [*rest, NOTHING, *[NOTHING] * len(line_end)]
+            ids += [*written, self._labels.ids[level], *line_end]
+        n = len(ids) - (len(line_end) if tokens else 0)  # the last cell has no end
+        return Example(ids[:n], targets[:n])
 
     def _question(self, explanation: str, tokens: Sequence[str]) -> str:
-        from localexplain.simulate.grid import show_question
-
         return grid_text(self._grid, (), show_question(self._grid, 1, explanation, tokens))
 
     def explain(self, excerpts: Sequence[tuple[Sequence[str], Sequence[int]]], explanation: str) -> Example:
@@ -108,6 +116,17 @@ class ExampleWriter:
     def text(self, text: str) -> Example:
         ids = [*self._start, *self.tokenizer.encode(text)]
         return Example(ids, [*ids[1:], NOTHING])
+
+
+def spelling_table(tokenizer: HuggingFaceTokenizer, most: int = MOST_PREFIXES) -> Int64[np.ndarray, "vocabulary most"]:
+    """For each token the tokens that are proper beginnings of its text, the longest first; NO_TOKEN behind the last."""
+    texts = [tokenizer.backend.id_to_token(index) or "" for index in range(tokenizer.vocabulary_tokens)]
+    known = {text: index for index, text in enumerate(texts) if text}
+    table = np.full((len(texts), most), NO_TOKEN, dtype=np.int64)
+    for index, text in enumerate(texts):
+        beginnings = [known[text[:end]] for end in range(len(text) - 1, 0, -1) if text[:end] in known][:most]
+        table[index, : len(beginnings)] = beginnings
+    return table
 
 
 def pack(examples: Sequence[Example]) -> dict[str, np.ndarray]:

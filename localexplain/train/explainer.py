@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,33 +96,72 @@ def make_model(settings: ExplainerTraining, stream: np.ndarray, texts: Sequence[
     return model
 
 
-def batch_loss(
-    model: Any, ids: Any, targets: Any, label_ids: Any, negatives: Any, vocabulary: int, nothing: int
-) -> tuple[Any, float, float]:
-    """The loss to minimise, and the mean loss in nats of the labels and of the written tokens (nan where none).
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Classes:
+    """What targets are told apart from, on the model's device.
 
-    ids, targets  [examples, longest] int64, targets as in Example
-    label_ids     [13] tokens of the levels, no and yes; negatives [NEGATIVES] tokens they have to be likelier than
+    vocabulary  number of tokens
+    labels      [13] tokens of the levels, no and yes
+    beginnings  [vocabulary, most] tokens that each token's text begins with, NO_TOKEN behind the last
+    """
+
+    vocabulary: int
+    labels: Any
+    beginnings: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchLoss:
+    """total to minimise; the mean in nats of the labels and of the written tokens, nan where there is none."""
+
+    total: Any
+    labels: float
+    text: float
+
+
+def spelling_loss(hidden: Any, tokens: Any, weights: Any, beginnings: Any) -> Any:
+    """The summed loss of each of `tokens` [n] among the tokens that its text begins with, from `hidden` [n, width]."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    candidates = torch.cat([tokens[:, None], beginnings[tokens]], dim=1)
+    logits = torch.einsum("nd,nkd->nk", hidden, weights[candidates.clamp_min(0)]).float()
+    logits = logits.masked_fill(candidates < 0, -torch.inf)
+    return cross_entropy(logits, torch.zeros_like(tokens), reduction="sum")
+
+
+def batch_loss(model: Any, ids: Any, targets: Any, classes: Classes, negatives: Any) -> BatchLoss:
+    """ids, targets  [examples, longest] int64, targets as in Example
+    negatives        [NEGATIVES] tokens that a label has to be likelier than
     """
     import torch
     from torch.nn.functional import cross_entropy, linear
 
+    from localexplain.train.examples import NOTHING, SPELLED
+
     hidden = model.model(input_ids=ids).last_hidden_state
     weights = model.get_input_embeddings().weight
-    is_text = targets < vocabulary
-    is_label = (targets >= vocabulary) & (targets != nothing)
-    label_sum = text_sum = torch.zeros(())
-    n_text, n_label = int(is_text.sum()), int(is_label.sum())
+    first_spelled = classes.vocabulary + SPELLED
+    is_text = targets < classes.vocabulary
+    is_spelled = (targets >= first_spelled) & (targets != NOTHING)
+    is_label = (targets >= classes.vocabulary) & (targets < first_spelled)
+    label_sum = text_sum = spelled_sum = torch.zeros(())
+    n_text, n_label, n_spelled = int(is_text.sum()), int(is_label.sum()), int(is_spelled.sum())
     if n_label:
-        candidates = torch.cat([label_ids, negatives])
+        candidates = torch.cat([classes.labels, negatives])
         logits = linear(hidden[is_label], weights[candidates]).float()
-        label_sum = cross_entropy(logits, targets[is_label] - vocabulary, reduction="sum")
+        label_sum = cross_entropy(logits, targets[is_label] - classes.vocabulary, reduction="sum")
     if n_text:
         text_sum = cross_entropy(linear(hidden[is_text], weights).float(), targets[is_text], reduction="sum")
-    loss = (label_sum + TEXT_WEIGHT * text_sum) / max(1, n_label + n_text)
-    of_labels = float(label_sum.detach()) / n_label if n_label else math.nan
-    of_text = float(text_sum.detach()) / n_text if n_text else math.nan
-    return loss, of_labels, of_text
+    if n_spelled:
+        spelled_sum = spelling_loss(
+            hidden[is_spelled], targets[is_spelled] - first_spelled, weights, classes.beginnings
+        )
+    return BatchLoss(
+        total=(label_sum + TEXT_WEIGHT * text_sum + spelled_sum) / max(1, n_label + n_text + n_spelled),
+        labels=float(label_sum.detach()) / n_label if n_label else math.nan,
+        text=float(text_sum.detach()) / n_text if n_text else math.nan,
+    )
 
 
 def learning_rate_share(step: int, n_steps: int, warmup_steps: int) -> float:
@@ -179,7 +218,7 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
 
     from localexplain.engines.tokenizer import HuggingFaceTokenizer
     from localexplain.resources import model_folder
-    from localexplain.train.examples import NOTHING, PROMPT_VERSION, ExampleWriter
+    from localexplain.train.examples import NOTHING, PROMPT_VERSION, ExampleWriter, spelling_table
 
     out = Path(settings.out)
     described = describe_settings(settings)
@@ -220,7 +259,11 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
         step, seconds, curve, held = state["step"], state["seconds"], state["curve"], state["held"]
         report(f"resumed at step {step:,} of {len(steps):,}")
 
-    label_ids = torch.tensor(writer.label_ids, device=device)
+    classes = Classes(
+        vocabulary=vocabulary,
+        labels=torch.tensor(writer.label_ids, device=device),
+        beginnings=torch.from_numpy(spelling_table(tokenizer)).to(device),
+    )
     others = torch.tensor(sorted(set(range(vocabulary)) - set(writer.label_ids)))
     dtype = autocast_dtype(device)
     began = time.monotonic() - seconds
@@ -235,14 +278,14 @@ def train_explainer(settings: ExplainerTraining, report: Callable[[str], None] =
         drawn = np.random.default_rng((settings.seed, 7, step)).integers(0, len(others), NEGATIVES)
         with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
             negatives = others[torch.from_numpy(drawn)].to(device)
-            loss, of_labels, of_text = batch_loss(model, ids, targets, label_ids, negatives, vocabulary, NOTHING)
-        loss.backward()
+            loss = batch_loss(model, ids, targets, classes, negatives)
+        loss.total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
         n_tokens += ids.numel()
-        for name, value in (("labels", of_labels), ("text", of_text)):
+        for name, value in (("labels", loss.labels), ("text", loss.text)):
             if not math.isnan(value):
                 held[name].append(value)
         if step % REPORT_STEPS == 0 or step == len(steps):

@@ -37,6 +37,7 @@ class ExplainerTraining:
     start           a model of this recipe to go on from, with its tokenizer; "" begins anew
     subject         a subject model whose real records are among the examples; "" for none
     text_tokens, easy_tokens, all_tokens   tokens trained on in each stage, padding left out
+    grid_tokens     tokens of a last stage, in which the start model's own expected values teach it to write grids
     distinct_tokens the shards of the last stage hold about so many; the other two stages as many as they train on
     batch_tokens    tokens of a step
     learning_rate   0 is the size's own
@@ -56,6 +57,7 @@ class ExplainerTraining:
     text_tokens: int = 0
     easy_tokens: int = 1_200_000
     all_tokens: int = 14_800_000
+    grid_tokens: int = 0
     distinct_tokens: int = 14_000_000
     shard_tokens: int = 500_000
     batch_tokens: int = 2048
@@ -73,10 +75,14 @@ class ExplainerTraining:
             raise ConfigError(f"size = {self.size!r}: must be one of {', '.join(SIZES)}")
         numbers = (item.name for item in fields(self) if isinstance(getattr(self, item.name), int | float))
         check_lowest(self, numbers, 0)
-        counts = ("all_tokens", "distinct_tokens", "shard_tokens", "batch_tokens", "checkpoint_steps", "processes")
+        counts = ("distinct_tokens", "shard_tokens", "batch_tokens", "checkpoint_steps", "processes")
         check_lowest(self, counts, 1)
-        if not 512 <= self.vocabulary <= 60_000:
-            raise ConfigError(f"vocabulary = {self.vocabulary}: must be from 512 to 60,000")
+        if not self.text_tokens + self.easy_tokens + self.all_tokens + self.grid_tokens:
+            raise ConfigError("all_tokens = 0: there is nothing to train on; give some stage tokens")
+        if self.grid_tokens and not self.start:
+            raise ConfigError(f"grid_tokens = {self.grid_tokens}: needs a model to start from; set start too")
+        if not 512 <= self.vocabulary <= 32_000:  # a target is a token, or a token to be spelled, in 16 bits
+            raise ConfigError(f"vocabulary = {self.vocabulary}: must be from 512 to 32,000")
 
     @property
     def data_folder(self) -> Path:

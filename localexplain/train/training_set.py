@@ -32,8 +32,9 @@ from localexplain.train.subject import cut_blocks, encode_stream, split_blocks, 
 
 UNSEEN_SHARE = 0.01  # of the blocks of text, kept out by hash
 FEWEST_PASSAGES = 100
-NUMBERED = 128  # numbers up to it are single tokens: cells of a grid are numbered
+NUMBERED = 128  # numbers up to it are single tokens, the levels 0 to 10 among them, which must be
 NUMBER_LINES = 400  # how often the tokenizer's training text counts up to it
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")  # of a model to start from
 DATA_FIELDS = (
     "start", "subject", "text_field", "vocabulary", "text_tokens", "easy_tokens", "distinct_tokens", "shard_tokens",
     "real_excerpts", "seed",
@@ -80,19 +81,31 @@ def describe_data(settings: ExplainerTraining) -> dict[str, Any]:
 
 
 def hash_tokenizer(settings: ExplainerTraining) -> str:
-    """Of the model to start from, whatever its size: those that share it share a training set. "" for none."""
-    path = model_folder(settings.start) / "tokenizer.json"
-    if not settings.start or not path.is_file():
+    """Of the model to start from, whatever its size: those that share it share a training set. "" for none.
+
+    Raises UserError where there is no such model.
+    """
+    if not settings.start:
         return ""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    folder = model_folder(settings.start)
+    if not all((folder / name).is_file() for name in MODEL_FILES):
+        raise UserError(f"{folder}: no model to start from; name one of this recipe, or its folder")
+    return hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()[:16]
 
 
 def shard_numbers(settings: ExplainerTraining, stage: Stage) -> range:
-    tokens = {"text": settings.text_tokens, "easy": settings.easy_tokens, "all": settings.distinct_tokens}[stage]
+    tokens = {
+        "text": settings.text_tokens,
+        "easy": settings.easy_tokens,
+        "all": settings.distinct_tokens if settings.all_tokens else 0,
+        "grid": settings.grid_tokens,
+    }[stage]
     return range(math.ceil(tokens / settings.shard_tokens))
 
 
-def shard_path(folder: Path, stage: Stage, number: int) -> Path:
+def shard_path(settings: ExplainerTraining, stage: Stage, number: int) -> Path:
+    """In the data folder; what the start model taught is in the model's own."""
+    folder = Path(settings.out) / "taught" if stage == "grid" else settings.data_folder
     return folder / f"{stage}-{number:03d}.npz"
 
 
@@ -116,7 +129,7 @@ def gloss(synset: Any) -> str:
 
 
 def make_tokenizer(settings: ExplainerTraining, blocks: Sequence[str], glosses: Sequence[str]) -> Any:
-    """A byte-level BPE tokenizer in which the numbers of a grid's cells are single tokens."""
+    """A byte-level BPE tokenizer in which levels, small numbers and the words of the prompts are single tokens."""
     counting = " ".join(str(number) for number in range(NUMBERED + 1))
     labels = "".join(f"\n{number}:{number % 11}" for number in range(NUMBERED + 1))
     form = "\nactive: \nneuron: \nlevels: \nfits: yes no"
@@ -126,15 +139,14 @@ def make_tokenizer(settings: ExplainerTraining, blocks: Sequence[str], glosses: 
 def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    if not (folder / "tokenizer.json").is_file():
-        raise UserError(f"{folder}: no model to start from; name one of this recipe, or its folder")
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def prepare_data(settings: ExplainerTraining, report: Callable[[str], None] = print) -> Path:
     """Makes, or goes on making, the training set; returns its folder.
 
-    Raises UserError when the folder holds one made with other settings, CorpusError for texts that are too short.
+    Raises UserError when the folder holds one made with other settings, or there is no model where one is to be started
+    from; CorpusError for texts that are too short.
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -152,7 +164,7 @@ def prepare_data(settings: ExplainerTraining, report: Callable[[str], None] = pr
         (settings, stage, number)
         for stage in STAGES
         for number in shard_numbers(settings, stage)
-        if not shard_path(folder, stage, number).exists()
+        if not shard_path(settings, stage, number).exists()
     ]
     if not wanted:
         return folder
@@ -201,18 +213,21 @@ def begin_data(settings: ExplainerTraining, folder: Path, report: Callable[[str]
 
 
 @lru_cache(maxsize=1)
-def load_source(folder: Path, subject: str) -> Any:
-    """What `begin_data` wrote, ready to make shards: loaded once in a process."""
+def load_source(folder: Path, subject: str, teacher: str) -> Any:
+    """What `begin_data` wrote, ready to make shards: loaded once in a process. `teacher`: the model whose expected
+    values the grids are of; "" for the true levels."""
     from localexplain.engines.tokenizer import HuggingFaceTokenizer
     from localexplain.train.dataset import ExampleSource, word_pieces
     from localexplain.train.examples import ExampleWriter
     from localexplain.train.passages import Passages
     from localexplain.train.source import ConceptSource
+    from localexplain.train.taught import TaughtWriter, load_teacher
 
     with (folder / "source.pickle").open("rb") as file:
         source = pickle.load(file)
     concepts = ConceptSource(Passages.of(source["passages"]), source["synsets"], held_out_words())
-    writer = ExampleWriter(HuggingFaceTokenizer.load(folder / "tokenizer"))
+    tokenizer = HuggingFaceTokenizer.load(folder / "tokenizer")
+    writer = TaughtWriter(tokenizer, load_teacher(model_folder(teacher))) if teacher else ExampleWriter(tokenizer)
     cut = HuggingFaceTokenizer.load(model_folder(subject)).cut if subject else word_pieces
     return ExampleSource(concepts, writer, cut, source["units"])
 
@@ -223,11 +238,11 @@ def write_shard(item: tuple[ExplainerTraining, Stage, int]) -> str:
     from localexplain.train.examples import pack
 
     settings, stage, number = item
-    folder = settings.data_folder
     began = time.monotonic()
-    source = load_source(folder, settings.subject)
+    source = load_source(settings.data_folder, settings.subject, settings.start if stage == "grid" else "")
     examples = make_shard(source, stage, number, settings.shard_tokens, settings.seed)
-    path = shard_path(folder, stage, number)
+    path = shard_path(settings, stage, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".partial.npz")
     np.savez(scratch, allow_pickle=False, **pack(examples))
     os.replace(scratch, path)

@@ -11,7 +11,7 @@ from localexplain.engines.transformers import TransformersEngine
 from localexplain.engines.vllm import VllmEngine
 from localexplain.simulate.base import SimulateConfig
 from localexplain.simulate.expected import ExpectedSimulator
-from localexplain.simulate.grid import GridSimulator, grid_max_tokens, grid_pattern
+from localexplain.simulate.grid import Grid, GridSimulator, echoed_grid, plain_grid
 from localexplain.types import SimulateReply, SimulateTask
 from tests.contract.engine_contract import ask, grid_prompt, label_request, label_requests
 from tests.tiny_models import edit_json, write_tiny_engine
@@ -83,15 +83,23 @@ def test_label_logprobs_agree(plain: TransformersEngine, fast: VllmEngine) -> No
     assert max(gaps) <= LOGPROB_TOLERANCE
 
 
-@pytest.mark.parametrize("cells", [1, 5, 64])
-def test_both_obey_the_grid(plain: TransformersEngine, fast: VllmEngine, cells: int) -> None:
+@pytest.mark.parametrize(
+    "grid",
+    [
+        *(plain_grid(["a"] * cells) for cells in (1, 5, 64)),
+        echoed_grid(["10"]),
+        echoed_grid([*WORDS, "\u65e5\u672c", "[x]", "\\"]),
+    ],
+    ids=["plain 1", "plain 5", "plain 64", "echoed 1", "echoed 15"],
+)
+def test_both_obey_the_grid(plain: TransformersEngine, fast: VllmEngine, grid: Grid) -> None:
     for engine in (plain, fast):
         requests = [
             ask(
                 engine,
-                grid_prompt(cells),
-                grid_pattern(cells),
-                max_tokens=grid_max_tokens(cells),
+                grid_prompt(len(grid.cells)),
+                grid.pattern,
+                max_tokens=grid.max_tokens,
                 temperature=heat,
                 seed=seed,
             )
@@ -99,11 +107,13 @@ def test_both_obey_the_grid(plain: TransformersEngine, fast: VllmEngine, cells: 
         ]
         for reply in engine.generate(requests):
             assert reply.finish == "stop"
-            assert re.fullmatch(grid_pattern(cells), reply.text)
+            assert re.fullmatch(grid.pattern, reply.text)
+            assert grid.read(reply.text) is not None
 
 
-def test_greedy_grids_are_the_same(plain: TransformersEngine, fast: VllmEngine) -> None:
-    config = SimulateConfig(mode="grid", few_shot=0)
+@pytest.mark.parametrize("version", ["v1", "inline-v2"])
+def test_greedy_grids_are_the_same(plain: TransformersEngine, fast: VllmEngine, version: str) -> None:
+    config = SimulateConfig(mode="grid", prompt_version=version, few_shot=0)
     one, other = (expected_of(GridSimulator(engine, config).simulate(tasks())) for engine in (plain, fast))
     np.testing.assert_array_equal(one, other)
     assert len(set(one.tolist())) > 3  # else they would agree on nothing

@@ -214,8 +214,8 @@ def test_one_changed_score_changes_what_is_made_from_it_and_nothing_else():
 
 def test_a_judge_asks_as_its_model_was_trained_to(tmp_path):
     assert judge_version(tmp_path) == "v1"
-    (tmp_path / "card.json").write_text('{"prompt_version": "inline-v1"}', encoding="utf-8")
-    assert judge_version(tmp_path) == "inline-v1"
+    (tmp_path / "card.json").write_text('{"prompt_version": "inline-v2"}', encoding="utf-8")
+    assert judge_version(tmp_path) == "inline-v2"
 
 
 # puzzles -------------------------------------------------------------------------------------------------------------

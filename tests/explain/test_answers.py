@@ -9,7 +9,7 @@ from localexplain.explain.answers import answer_slots, shared_affixes
 from localexplain.explain.prompt import ShownExcerpt, answer_pattern
 from localexplain.prompts import escape_regex, load_prompt
 
-INLINE = load_prompt("explain", "inline-v1")
+INLINE = load_prompt("explain", "inline-v2")
 
 
 def pattern_of(*excerpts):

@@ -18,7 +18,7 @@ from localexplain.prompts import load_prompt
 from localexplain.types import ExplainTask, Record, Unit
 from tests.recording import RecordingEngine
 
-SHIPPED = load_prompt("explain", "inline-v1")
+SHIPPED = load_prompt("explain", "inline-v2")
 UNIT = Unit(basis="mlp", layer=3, index=127)
 
 
@@ -266,7 +266,7 @@ def record(text, excerpt_id, **activations):
 
 def test_an_explainer_sends_the_windows_and_reads_the_explanation():
     engine = RecordingEngine(generate=lambda prompt: " words such as mat and saw\n")
-    explainer = LanguageModelExplainer(engine, ExplainConfig(prompt_version="inline-v1", few_shot=0, chat="never"))
+    explainer = LanguageModelExplainer(engine, ExplainConfig(prompt_version="inline-v2", few_shot=0, chat="never"))
     # levels by the highest, 4: 4 is 10, 1.3 is floor(3.25) = 3, 1.1 is floor(2.75) = 2 and too low
     one = record(MAT, 0, mat=4.0, sat=1.1)
     two = replace(record(MAT, 1, saw=1.3), rank=4)
@@ -282,4 +282,4 @@ def test_an_explainer_sends_the_windows_and_reads_the_explanation():
 
 def test_there_are_no_examples():
     with pytest.raises(ConfigError, match="0 to 0 examples"):
-        LanguageModelExplainer(RecordingEngine(), ExplainConfig(prompt_version="inline-v1", few_shot=1))
+        LanguageModelExplainer(RecordingEngine(), ExplainConfig(prompt_version="inline-v2", few_shot=1))

@@ -71,7 +71,7 @@ def task(explanation, *tokens):
 
 
 def judge(engine, *tasks, **changed):
-    return Judge(engine, JudgeConfig(**({"prompt_version": "inline-v1", "chat": "never"} | changed))).judge(tasks)
+    return Judge(engine, JudgeConfig(**({"prompt_version": "inline-v2", "chat": "never"} | changed))).judge(tasks)
 
 
 def sent(*tokens, explanation="films", **changed):
@@ -129,7 +129,7 @@ def test_the_mass_is_at_most_one():
 # batches -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["v1", "inline-v1"])
+@pytest.mark.parametrize("version", ["v1", "inline-v2"])
 @pytest.mark.parametrize("spare", [0, 1])
 def test_failed_and_too_long_requests_are_errors_in_their_place(version, spare):
     def belief(prefix, before, cell):
@@ -217,7 +217,7 @@ def test_the_inline_version_can_be_asked_in_a_chat():
     assert "neuron: films\na" in text.partition("<user>\n")[2]
 
 
-@pytest.mark.parametrize(("version", "chat"), [("v1", "always"), ("v1", "never"), ("inline-v1", "never")])
+@pytest.mark.parametrize(("version", "chat"), [("v1", "always"), ("v1", "never"), ("inline-v2", "never")])
 def test_one_bos_at_the_very_start(version, chat):
     request = sent("a", "<s>", prompt_version=version, chat=chat)
     assert request.prefix[0] == BOS_ID
@@ -249,8 +249,8 @@ def test_settings_are_in_the_identity():
 
     assert (identity().kind, identity().name) == ("scripted", "x")
     assert dict(identity().details) == {"judge.prompt": load_prompt("judge", "v1").identity, "judge.chat": "yes"}
-    inline = dict(identity(prompt_version="inline-v1", chat="never").details)
-    assert inline == {"judge.prompt": load_prompt("judge", "inline-v1").identity, "judge.chat": "no"}
+    inline = dict(identity(prompt_version="inline-v2", chat="never").details)
+    assert inline == {"judge.prompt": load_prompt("judge", "inline-v2").identity, "judge.chat": "no"}
 
 
 def test_a_version_there_is_not_is_refused():
@@ -261,7 +261,7 @@ def test_a_version_there_is_not_is_refused():
 # the words -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["v1", "inline-v1"])
+@pytest.mark.parametrize("version", ["v1", "inline-v2"])
 @pytest.mark.parametrize(("known", "lost"), [((), " no"), ((" no",), " yes"), ((" yes",), " no")])
 def test_a_vocabulary_without_one_token_for_each_is_refused(version, known, lost):
     with pytest.raises(EngineError, match=f"no single token for '{lost}'"):
@@ -288,7 +288,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("version", ["v1", "inline-v1"])
+@pytest.mark.parametrize("version", ["v1", "inline-v2"])
 def test_fits_is_that_of_the_whole_prompt_run_plainly(folder, version):
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     engine = TransformersEngine.load(folder, device="cpu")
@@ -299,11 +299,11 @@ def test_fits_is_that_of_the_whole_prompt_run_plainly(folder, version):
     replies = judge(engine, *tasks, prompt_version=version)
     engine.close()
     instruction = prompt.render("instruction.j2")
-    header = {"v1": "The neuron responds to:", "inline-v1": "neuron:"}[version]
+    header = {"v1": "The neuron responds to:", "inline-v2": "neuron:"}[version]
     for asked, reply in zip(tasks, replies, strict=True):
         explanation = f" {asked.explanation}" if asked.explanation else ""
         head = f"{instruction}\n\n{header}{explanation}\n" if instruction else f"{header}{explanation}\n"
-        excerpt = {"v1": "Excerpt: ", "inline-v1": ""}[version] + "".join(map(show_token, asked.tokens))
+        excerpt = {"v1": "Excerpt: ", "inline-v2": ""}[version] + "".join(map(show_token, asked.tokens))
         ids = [index for part in (head, excerpt, judge_question(prompt)) for index in encode(part)]
         with torch.no_grad():
             shares = torch.softmax(model(torch.tensor([ids])).logits[0, -1].double(), dim=-1)

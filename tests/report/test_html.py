@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localexplain.errors import UserError
-from localexplain.report.html import write_report
+from localexplain.report.html import Choice, estimate_bytes, write_report
 from localexplain.store.store import Store
 from tests.report.small_store import TOO_FEW
 
@@ -59,7 +59,7 @@ def text(tmp_path_factory: pytest.TempPathFactory, small_run: Path) -> str:
 
     path = tmp_path_factory.mktemp("page") / "report.html"
     with open_for_reading(small_run) as store:
-        size = write_report(store, path, n_units=2)
+        size = write_report(store, path, Choice(best=2, worst=2, random=2))
     assert size == path.stat().st_size
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]  # no half-written file beside it
     return path.read_text(encoding="utf-8")
@@ -151,7 +151,7 @@ def test_the_page_is_the_same_every_time(store: Store, tmp_path: Path) -> None:
 
 
 def test_fewer_units(store: Store, tmp_path: Path) -> None:
-    write_report(store, tmp_path / "none.html", n_units=0)
+    write_report(store, tmp_path / "none.html", Choice(best=0, worst=0, random=0))
     assert '<details class="card" id="series' not in (tmp_path / "none.html").read_text(encoding="utf-8")
 
 

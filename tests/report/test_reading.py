@@ -6,27 +6,35 @@ from pathlib import Path
 import pytest
 
 from localexplain.errors import RunError
+from localexplain.report.ranking import split_ends
 from localexplain.report.reading import (
     CORRELATION,
+    SOURCES,
+    RankedUnit,
     Series,
     count_reasons,
+    keys_of,
     read_overview,
-    read_scores,
     read_series,
     read_series_report,
-    split_ends,
+    read_sources,
     summarise_layers,
     summarise_sources,
 )
+from localexplain.report.scores import Scores, read_reasons
 from localexplain.score.summary import Summary, summarise
 from localexplain.store.store import Store, open_for_reading, open_for_writing
 from localexplain.types import TokenCounts
-from tests.report.small_store import CONSTANT, SEED, TOO_FEW, UNITS
+from tests.report.small_store import CONSTANT, SEED, TOO_FEW, UNITS, write_small_store
 
 
 @pytest.fixture
 def by_rule(store: Store) -> Series:
     return next(series for series in read_series(store) if series.mode == "rule")
+
+
+def read_correlations(store: Store, series: Series) -> tuple[Scores, ...]:
+    return read_sources(store, series, CORRELATION, SOURCES[1:])
 
 
 def find(report_scores: tuple, source: str, selection: str) -> Summary:  # type: ignore[type-arg]
@@ -68,7 +76,7 @@ def test_no_series_before_the_score_stage(captured_only: Store) -> None:
 
 
 def test_scores_of_a_series(store: Store, by_rule: Series) -> None:
-    scores = summarise_sources(read_scores(store, by_rule, CORRELATION), CORRELATION, SEED)
+    scores = summarise_sources(read_correlations(store, by_rule), SEED)
     own = find(scores, "explanation", "top_and_random")
     # 0.8, the mean 0.4 of two samples, 0.0; mlp.1:0 and mlp.1:3 have none
     assert (own.mean, own.median, own.n, own.unscored) == (pytest.approx(0.4), pytest.approx(0.4), 3, 2)
@@ -89,7 +97,7 @@ def test_scores_of_a_series(store: Store, by_rule: Series) -> None:
 
 def test_another_mode_is_another_column(store: Store) -> None:
     (series,) = [series for series in read_series(store) if series.mode == "expected"]
-    scores = summarise_sources(read_scores(store, series, CORRELATION), CORRELATION, SEED)
+    scores = summarise_sources(read_correlations(store, series), SEED)
     own = find(scores, "explanation", "top_and_random")
     assert (own.mean, own.n, own.unscored) == (pytest.approx(0.1), 2, 0)  # (-0.1 + 0.3) / 2
     # controls of its two units alone: (0.9 + 0.7) / 2; its own simulator's empty control
@@ -99,7 +107,7 @@ def test_another_mode_is_another_column(store: Store) -> None:
 
 
 def test_layers(store: Store, by_rule: Series) -> None:
-    layers = summarise_layers(read_scores(store, by_rule, CORRELATION), "top_and_random", SEED)
+    layers = summarise_layers(read_correlations(store, by_rule), "top_and_random", SEED)
     assert [(layer.layer, layer.explanation.n, layer.explanation.unscored) for layer in layers] == [
         (0, 2, 0),
         (1, 1, 2),
@@ -113,16 +121,42 @@ def test_layers(store: Store, by_rule: Series) -> None:
 
 
 def test_reasons_add_up_to_the_unscored(store: Store, by_rule: Series) -> None:
-    scores = read_scores(store, by_rule, CORRELATION)
-    reasons = count_reasons(scores)
+    scores = read_correlations(store, by_rule)
+    reasons = count_reasons(read_reasons(store, keys_of(by_rule), item) for item in scores)
     counted = [(item.source, item.reason, item.top_and_random, item.random_only) for item in reasons]
     # random only: all constant but the one that has a value; the most frequent first
     assert counted[:2] == [("explanation", CONSTANT, 1, 4), ("explanation", TOO_FEW, 1, 0)]
     assert ("linear", "constant activations", 1, 0) in counted
     assert [item for item in counted if item[0] == "empty"] == [("empty", CONSTANT, 4, 5), ("empty", TOO_FEW, 1, 0)]
-    for score in summarise_sources(scores, CORRELATION, SEED):
+    for score in summarise_sources(scores, SEED):
         own = [item for item in reasons if item.source == score.source]
         assert sum(getattr(item, score.selection) for item in own) == score.summary.unscored
+
+
+def test_a_unit_is_unscored_only_where_all_its_samples_are(tmp_path: Path) -> None:
+    """mlp.0:1 has the samples n1a and n1b, with 0.2 and 0.6."""
+    folder = write_small_store(tmp_path / "run")
+    unscore = (
+        "UPDATE scores SET value = NULL, reason = $reason WHERE explanation_key = $key AND source = 'explanation' "
+        "AND selection = 'top_and_random' AND metric = 'correlation'"
+    )
+
+    def read_after(key: str, reason: str) -> tuple[RankedUnit, set[str]]:
+        with open_for_writing(folder) as store:
+            store.connection.execute(unscore, {"key": key, "reason": reason})
+        with open_for_reading(folder) as store:
+            series = next(series for series in read_series(store) if series.mode == "rule")
+            report = read_series_report(store, series, SEED, n_best=0, n_worst=0, n_random=9)
+        (unit,) = [unit for unit in report.random if unit.unit == "mlp.0:1"]
+        return unit, {item.reason for item in report.reasons}
+
+    unit, reasons = read_after("n1a", "garbled")
+    assert (unit.value, unit.reason) == (0.6, None)
+    assert "garbled" not in reasons
+    unit, reasons = read_after("n1b", "cut short")
+    assert (unit.value, unit.reason) == (None, "garbled")  # the first sample's reason stands for both
+    assert "garbled" in reasons
+    assert "cut short" not in reasons
 
 
 def test_best_worst_and_random_units(store: Store, by_rule: Series) -> None:

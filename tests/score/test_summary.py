@@ -42,6 +42,14 @@ def test_nothing_scored():
 def test_a_value_that_is_not_finite_is_refused(value):
     with pytest.raises(ValueError, match="not finite"):
         summarise([0.1, value], seed=0)
+    with pytest.raises(ValueError, match="not finite"):
+        summarise(np.array([0.1, value]), seed=0)
+
+
+def test_an_array_is_its_values_and_what_it_has_no_place_for_is_told():
+    values = [0.25, 0.5, -0.125, 0.75]
+    assert summarise(np.array(values), seed=3, unscored=2) == summarise([None, *values, None], seed=3)
+    assert summarise([0.5, None], seed=0, unscored=4).unscored == 5
 
 
 def test_interval_is_that_of_scipy():
@@ -73,6 +81,28 @@ def test_the_seed_decides_the_interval_and_nothing_else():
     assert first == again
     assert (first.mean, first.median) == (other.mean, other.median)
     assert (first.low, first.high) != (other.low, other.high)
+
+
+@pytest.mark.parametrize("skewed", ["exponential", "few_high"])
+def test_many_values_have_the_normal_interval_which_is_that_of_the_bootstrap(skewed):
+    rng = np.random.default_rng(7)
+    n = module.MOST_RESAMPLED + 1
+    # skewness 2, and (1 - 2p) / sqrt(p (1 - p)) = 2.7 for a tenth of ones
+    values = rng.exponential(0.2, n) if skewed == "exponential" else (rng.random(n) < 0.1).astype(float)
+    ours = summarise(values, seed=0)
+    half = 1.959964 * np.std(values, ddof=1) / np.sqrt(n)
+    assert (ours.low, ours.high) == (pytest.approx(values.mean() - half), pytest.approx(values.mean() + half))
+    means = np.concatenate([values[rng.integers(0, n, (200, n))].mean(axis=1) for _ in range(80)])
+    low, high = np.quantile(means, (0.025, 0.975))
+    # 16,000 draws leave each end about 0.5 % of the width of noise; the skewness moves it by 0.3 to 0.5 %
+    assert abs(ours.low - low) < 0.02 * (high - low)
+    assert abs(ours.high - high) < 0.02 * (high - low)
+
+
+def test_the_bootstrap_ends_where_it_says():
+    values = np.random.default_rng(8).exponential(size=module.MOST_RESAMPLED + 1)
+    assert summarise(values, seed=0) == summarise(values, seed=1)  # no draw decides the normal interval
+    assert summarise(values[1:], seed=0) != summarise(values[1:], seed=1)
 
 
 def test_equal_values_have_an_interval_without_width():

@@ -12,7 +12,7 @@ from localexplain.engines.base import GenerateReply
 from localexplain.engines.scripted import BOS_ID, ScriptedEngine
 from localexplain.errors import ConfigError, EngineError
 from localexplain.simulate.base import SimulateConfig
-from localexplain.simulate.grid import GridSimulator, grid_max_tokens, grid_pattern, parse_grid, read_reply
+from localexplain.simulate.grid import GridSimulator, plain_grid, read_reply
 from localexplain.types import SimulateTask, TokenCounts
 from tests.recording import RecordingEngine
 
@@ -34,6 +34,15 @@ def film_engine(**settings):
 
 def task(explanation, *tokens):
     return SimulateTask(explanation=explanation, tokens=tokens)
+
+
+def grid_of(n_tokens):
+    return plain_grid(["a"] * n_tokens)
+
+
+def parse(text, n_tokens):
+    found = grid_of(n_tokens).read(text)
+    return None if found is None else found.tolist()
 
 
 def simulate(engine, *tasks, **settings):
@@ -59,28 +68,29 @@ def test_pattern_matches_exactly_the_grids(n_tokens):
             text = "".join(characters)
             cells = text.split(",")
             right = len(cells) == n_tokens and all(cell in NUMBERS for cell in cells)
-            assert bool(re.fullmatch(grid_pattern(n_tokens), text)) == right, text
+            assert bool(re.fullmatch(grid_of(n_tokens).pattern, text)) == right, text
+            assert parse(text, n_tokens) == ([int(cell) for cell in cells] if right else None), text
 
 
 @given(st.lists(st.integers(0, 10), min_size=1, max_size=80), st.integers(-3, 3))
 def test_a_grid_is_read_back_and_only_at_its_own_length(numbers, other):
     text = ",".join(map(str, numbers))
-    found = parse_grid(text, len(numbers))
+    found = grid_of(len(numbers)).read(text)
     assert found.tolist() == numbers
     assert found.dtype == np.float32
     if other and len(numbers) + other >= 1:
-        assert parse_grid(text, len(numbers) + other) is None
+        assert parse(text, len(numbers) + other) is None
 
 
 @given(st.lists(st.integers(0, 10), min_size=1, max_size=80))
 def test_there_are_tokens_enough_even_one_for_each_character(numbers):
-    assert len(",".join(map(str, numbers))) <= grid_max_tokens(len(numbers))
+    assert len(",".join(map(str, numbers))) <= grid_of(len(numbers)).max_tokens
 
 
 def test_pattern_depends_on_the_length_alone():
     one = sent("never", 3, "a", "b")
     other = sent("always", 0, "\n", "10,", explanation="")
-    assert one.pattern == other.pattern == grid_pattern(2)
+    assert one.pattern == other.pattern == grid_of(2).pattern
     assert sent("never", 3, "a").pattern != one.pattern
     assert "\\d" not in one.pattern
 
@@ -124,20 +134,20 @@ def test_excerpts_of_one_explanation_stand_together():
 
 def test_cut_off_is_an_error_that_says_so():
     counts = TokenCounts(prompt=3, generated=17)
-    reply = read_reply(GenerateReply(text="0,10,", finish="length", counts=counts), 3)
+    reply = read_reply(GenerateReply(text="0,10,", finish="length", counts=counts), grid_of(3))
     assert reply.expected is None
     assert reply.error == "cut off by max_tokens = 17 before all 3 numbers were written"
     assert reply.counts == counts
 
 
 def test_cut_off_behind_the_last_number_is_whole():
-    reply = read_reply(GenerateReply(text="0,10,3", finish="length", counts=TokenCounts()), 3)
+    reply = read_reply(GenerateReply(text="0,10,3", finish="length", counts=TokenCounts()), grid_of(3))
     assert reply.expected.tolist() == [0, 10, 3]
 
 
 @pytest.mark.parametrize("text", ["0,1", "0,1,2,3", "0,1,11", "0, 1, 2", "", "075"])
 def test_an_engine_that_breaks_the_pattern_is_no_number(text):
-    reply = read_reply(GenerateReply(text=text, finish="stop", counts=TokenCounts()), 3)
+    reply = read_reply(GenerateReply(text=text, finish="stop", counts=TokenCounts()), grid_of(3))
     assert reply.expected is None
     assert reply.error.startswith("not a grid of 3 numbers: ")
 
@@ -163,7 +173,7 @@ def test_the_examples_obey_the_pattern_they_are_to_teach(chat):
     sizes = [int(size) for size in re.findall(r"Excerpt of ([0-9]+) tokens", text)]
     assert len(grids) == 6
     for grid, size in zip(grids, sizes, strict=False):
-        assert parse_grid(grid, size) is not None
+        assert parse(grid, size) is not None
 
 
 def test_greedy_with_tokens_for_every_number():
@@ -183,7 +193,7 @@ def test_excerpts_of_one_explanation_share_all_before_the_excerpt():
 @pytest.mark.parametrize("room", [0, 1, 2])
 def test_examples_are_left_out_until_the_context_has_room(chat, room):
     request = sent(chat, room, "a", "b")
-    engine = film_engine(context_tokens=len(request.token_ids) + grid_max_tokens(2))
+    engine = film_engine(context_tokens=len(request.token_ids) + grid_of(2).max_tokens)
     long = task("films", *["a"] * 2000)
     replies = simulate(engine, long, task("films", "a", "b"), chat=chat)
     assert [reply.error is None for reply in replies] == [False, True]

@@ -152,7 +152,7 @@ def task(explanation, *tokens):
 
 
 def simulate(engine, *tasks, **changed):
-    values = {"prompt_version": "inline-v1", "few_shot": 0, "chat": "never"} | changed
+    values = {"prompt_version": "inline-v2", "few_shot": 0, "chat": "never"} | changed
     return ExpectedSimulator(engine, SimulateConfig(mode="expected", **values)).simulate(tasks)
 
 
@@ -239,8 +239,8 @@ def test_identity_names_the_version():
         config = SimulateConfig(prompt_version=version, few_shot=0)
         return dict(ExpectedSimulator(ScriptedEngine(), config).identity.details)
 
-    assert details("inline-v1")["simulate.prompt"] == load_prompt("simulate-expected", "inline-v1").identity
-    assert details("inline-v1") != details("v1")
+    assert details("inline-v2")["simulate.prompt"] == load_prompt("simulate-expected", "inline-v2").identity
+    assert details("inline-v2") != details("v1")
 
 
 # batches -------------------------------------------------------------------------------------------------------------

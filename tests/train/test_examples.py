@@ -7,27 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localexplain.engines.tokenizer import HuggingFaceTokenizer
+from localexplain.engines.patterns import token_bytes
 from localexplain.explain.language_model import ExplainConfig, LanguageModelExplainer
 from localexplain.judge.judge import Judge, JudgeConfig, JudgeTask
 from localexplain.simulate.base import SimulateConfig
 from localexplain.simulate.expected import ExpectedSimulator
-from localexplain.simulate.grid import GridSimulator, parse_grid
-from localexplain.train.examples import NOTHING, Example, ExampleWriter, pack
-from localexplain.train.explainer_settings import ExplainerTraining
-from localexplain.train.training_set import make_tokenizer
+from localexplain.simulate.grid import GridSimulator, echoed_grid
+from localexplain.train.examples import NO_TOKEN, NOTHING, Example, ExampleWriter, pack, spelling_table
 from localexplain.types import ExplainTask, Record, SimulateTask, Unit
 from tests.recording import RecordingEngine
+from tests.train.tiny_vocabulary import TOKENIZER
 
-VERSION = "inline-v1"
-SENTENCES = (
-    "the cat sat on the mat and the dog lay by the door.",
-    "neuron: words about cats and dogs, such as cat, dog and kitten",
-    "a river runs by the house, and the house has a red door.",
-)
-TOKENIZER = HuggingFaceTokenizer(
-    make_tokenizer(ExplainerTraining(texts="", out="", vocabulary=800), SENTENCES * 50, [])
-)
+VERSION = "inline-v2"
 WRITER = ExampleWriter(TOKENIZER)
 VOCABULARY = TOKENIZER.vocabulary_tokens
 NO, YES = VOCABULARY + 11, VOCABULARY + 12
@@ -59,7 +50,7 @@ def simulate_request(explanation, tokens):
 
 
 def grid_request(explanation, tokens):
-    engine = Engine(generate=lambda prompt: "".join(f" {place}:0" for place in range(1, len(tokens) + 1)))
+    engine = Engine(generate=lambda prompt: "\n".join(f"{cell}0" for cell in echoed_grid(tokens).cells))
     simulator = GridSimulator(engine, SimulateConfig(mode="grid", prompt_version=VERSION, few_shot=0))
     (reply,) = simulator.simulate([SimulateTask(explanation=explanation, tokens=tuple(tokens))])
     assert reply.error is None
@@ -199,14 +190,45 @@ def test_judging_is_what_the_judge_asks(explanation, tokens):
 # grids ---------------------------------------------------------------------------------------------------------------
 
 
+def spelled(*pieces):
+    """Targets to spell: behind the vocabulary and the thirteen labels."""
+    return [VOCABULARY + 13 + index for piece in pieces for index in TOKENIZER.encode(piece)]
+
+
 def test_a_grid_by_hand():
-    """ " 1", ":", "0" and so on: what is asked is what stands behind each colon."""
+    """Before each token stands what spells it, before each number its level; nothing is asked behind a number."""
     found = WRITER.grid("cats", ("the", " cat"), (0, 10))
-    cells = [ids_of(" 1", ":"), ids_of(" 2", ":")]
-    grid = [*cells[0], WRITER.label_ids[0], *cells[1], WRITER.label_ids[10]]
-    assert found.ids[-6:] == grid
-    assert found.targets[-6:] == [NOTHING, VOCABULARY, NOTHING, NOTHING, VOCABULARY + 10, NOTHING]
-    assert set(found.targets[:-6]) == {NOTHING}
+    prompt = [TOKENIZER.bos_id, *TOKENIZER.encode("neuron: cats\nthe cat\nlevels:\n")]
+    zero, ten = WRITER.label_ids[0], WRITER.label_ids[10]
+    assert found.ids == [*prompt, *ids_of("the"), zero, *ids_of("\n", " cat"), ten]
+    before = [NOTHING] * (len(prompt) - 1) + spelled("the")
+    # behind "the", "0", the line break, " cat" and "10"
+    assert found.targets == [*before, VOCABULARY, NOTHING, *spelled(" cat"), VOCABULARY + 10, NOTHING]
+
+
+def test_a_grid_over_no_piece_many_pieces_an_escape_and_a_number():
+    """An empty token has its level asked right behind the line break; a line break is spelled as it is shown."""
+    tokens, levels = ("", " xqz", "\n", "10"), (3, 0, 10, 1)
+    pieces = TOKENIZER.encode(" xqz")
+    assert len(pieces) > 1
+    found = WRITER.grid("", tokens, levels)
+    prompt = [TOKENIZER.bos_id, *TOKENIZER.encode("neuron:\n xqz\\n10\nlevels:\n")]
+    assert tuple(found.ids[: len(prompt)]) == tuple(prompt)
+    level = {number: VOCABULARY + number for number in range(11)}
+    rows = [
+        [level[3], NOTHING],  # behind the prompt, behind "3"
+        [*spelled(" xqz"), level[0], NOTHING],  # behind the line break, each piece and "0"
+        [*spelled("\\n"), level[10], NOTHING],
+        [*spelled("10"), level[1], NOTHING],
+    ]
+    assert found.targets == [NOTHING] * (len(prompt) - 1) + [target for row in rows for target in row]
+    assert TOKENIZER.decode(found.ids[len(prompt) :]) == "3\n xqz0\n\\n10\n101"
+
+
+def test_a_grid_of_no_tokens_is_the_prompt_alone():
+    found = WRITER.grid("cats", (), ())
+    assert found.ids == [TOKENIZER.bos_id, *TOKENIZER.encode("neuron: cats\nlevels:\n")]
+    assert set(found.targets) == {NOTHING}
 
 
 @settings(max_examples=20, deadline=None)
@@ -219,11 +241,29 @@ def test_a_grid_is_the_simulator_s_prompt_and_an_answer_that_it_takes(explanatio
     assert tuple(found.ids[:n]) == request.token_ids
     answer = TOKENIZER.decode(found.ids[n:])
     assert re.fullmatch(request.pattern, answer)
-    assert parse_grid(answer, len(tokens), numbered=True).tolist() == levels
-    # each target stands right before the label it names, and every label has one
-    labels = [WRITER.label_ids[level] for level in levels]
-    assert [found.ids[place + 1] for place, _ in told(found)] == labels
-    assert [target - VOCABULARY for _, target in told(found)] == levels
+    assert len(found.ids) - n <= request.sampling.max_tokens
+    assert echoed_grid(tokens).read(answer).tolist() == levels
+    # each target names what comes next: the label of a level, in order, or a token to be spelled
+    asked = [(found.ids[place + 1], target - VOCABULARY) for place, target in told(found)]
+    labels = [(index, target) for index, target in asked if target < 13]
+    assert labels == [(WRITER.label_ids[level], level) for level in levels]
+    assert all(target == 13 + index for index, target in asked if target >= 13)
+    # and of the answer only the line ends have none
+    assert len(asked) == len(found.ids) - n - (len(tokens) - 1) * len(TOKENIZER.encode("\n"))
+
+
+def test_the_spelling_table_is_every_beginning_of_every_token():
+    """By the tokens' bytes, read in another way: of " the" they are " ", " t" and " th" where there are such tokens."""
+    text_of = {ids[0]: data for data, ids in token_bytes(TOKENIZER.backend, TOKENIZER.added_ids).items()}
+    table = spelling_table(TOKENIZER)
+    assert table.shape[0] == VOCABULARY
+    for index, data in text_of.items():
+        wanted = [other for other, text in text_of.items() if data.startswith(text) and text != data]
+        wanted.sort(key=lambda other: -len(text_of[other]))
+        assert [other for other in table[index].tolist() if other != NO_TOKEN] == wanted[: table.shape[1]]
+    (the,) = TOKENIZER.encode(" the")
+    assert TOKENIZER.encode(" ")[0] in table[the]
+    assert spelling_table(TOKENIZER, most=1)[the].tolist() == table[the, :1].tolist()
 
 
 # explaining ----------------------------------------------------------------------------------------------------------

@@ -10,92 +10,14 @@ from hypothesis import strategies as st
 
 from localexplain.engines.transformers import TransformersEngine
 from localexplain.errors import ConfigError, CorpusError, UserError
-from localexplain.planted.bed import read_bed
 from localexplain.simulate.base import SimulateConfig
 from localexplain.simulate.expected import ExpectedSimulator
 from localexplain.train.batches import ExampleSet, plan_steps
 from localexplain.train.examples import NOTHING
 from localexplain.train.explainer import learning_rate_share, train_explainer
-from localexplain.train.explainer_settings import ExplainerTraining
-from localexplain.train.passages import words_of
-from localexplain.train.shapes import COMMON_TRIGGERS, NEGATORS
 from localexplain.train.training_set import prepare_data, shard_numbers, shard_path, write_shard
 from localexplain.types import SimulateTask
-
-HELD_OUT = read_bed()[0].texts[0]
-WEIGHTS = "model.safetensors"
-SETTINGS = {
-    "size": "1m",
-    "subject": "",
-    "vocabulary": 800,
-    "context_tokens": 1024,
-    "text_tokens": 500,
-    "easy_tokens": 1600,
-    "all_tokens": 3000,
-    "distinct_tokens": 1600,
-    "shard_tokens": 1000,
-    "batch_tokens": 512,
-    "warmup_steps": 3,
-    "checkpoint_steps": 8,
-    "processes": 1,
-}
-WORDS = (
-    *COMMON_TRIGGERS, *NEGATORS,
-    *words_of("unhappy unkind unfair unsafe uneven unlike repeat regret remark remind repair result"),
-    *words_of("kindness darkness happiness weakness richness fitness sadness illness"),
-    *words_of("walk walks walked walking walker lizard viper gecko cobra turtle tortoise river valley carpet"),
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    """30 documents of 20 sentences, one of the bed's texts in the middle of one of them, and a file of synsets."""
-    folder = tmp_path_factory.mktemp("texts")
-    random = np.random.default_rng(0)
-    rows = []
-    for number in range(30):
-        sentences = [" ".join(WORDS[int(n)] for n in random.integers(0, len(WORDS), 14)) for _ in range(20)]
-        sentences = [f"{sentence.capitalize()}." for sentence in sentences]
-        if number == 7:
-            sentences[10] = HELD_OUT
-        rows.append({"text": " ".join(sentences)})
-    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    synsets = [{"id": "reptile", "words": ["reptile"], "definition": "an animal with scales", "hypernyms": []}]
-    synsets += [
-        {"id": word, "words": [word], "definition": f"a {word}", "hypernyms": ["reptile"]}
-        for word in ("lizard", "viper", "gecko", "cobra", "turtle")
-    ]
-    (folder / "wordnet.jsonl").write_text("".join(json.dumps(row) + "\n" for row in synsets))
-    return folder
-
-
-def configure(texts, out, data, **changes):
-    return ExplainerTraining(texts=str(texts), out=str(out), data=str(data), **(SETTINGS | changes))
-
-
-def quiet(line):
-    """Says nothing."""
-
-
-@pytest.fixture(scope="module")
-def data(texts, tmp_path_factory):
-    """The training set, which all trainings here share, as sizes do."""
-    folder = tmp_path_factory.mktemp("set") / "data"
-    prepare_data(configure(texts, folder, folder), quiet)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(texts, data, tmp_path_factory):
-    """A model trained in one go."""
-    out = tmp_path_factory.mktemp("trained") / "model"
-    train_explainer(configure(texts, out, data), quiet)
-    return out
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
+from tests.train.explainer_recipe import HELD_OUT, SETTINGS, WEIGHTS, configure, contents, quiet, stop_before_the_end
 
 # the model -----------------------------------------------------------------------------------------------------------
 
@@ -103,7 +25,7 @@ def contents(folder):
 def test_the_folder_is_an_engine_s_model(trained):
     """It loads, and gives every token of a text a level, with all the probability that a simulator can read."""
     engine = TransformersEngine.load(trained, dtype="float32", device="cpu", context_tokens=0)
-    simulator = ExpectedSimulator(engine, SimulateConfig(prompt_version="inline-v1", few_shot=0))
+    simulator = ExpectedSimulator(engine, SimulateConfig(prompt_version="inline-v2", few_shot=0))
     (reply,) = simulator.simulate([SimulateTask(explanation="reptiles", tokens=("a", " viper", " walked"))])
     assert reply.error is None
     assert reply.expected.shape == (3,)
@@ -113,7 +35,7 @@ def test_the_folder_is_an_engine_s_model(trained):
 
 def test_the_card_says_what_was_done(texts, trained):
     card = json.loads((trained / "card.json").read_text())
-    assert (card["prompt_version"], card["few_shot"]) == ("inline-v1", 0)
+    assert (card["prompt_version"], card["few_shot"]) == ("inline-v2", 0)
     assert {key: card["settings"][key] for key in SETTINGS if key != "processes"} == {
         key: value for key, value in SETTINGS.items() if key != "processes"
     }
@@ -138,21 +60,6 @@ def test_the_same_seed_gives_the_same_weights_and_a_learning_rate_is_obeyed(text
 
 
 # stopped and resumed -------------------------------------------------------------------------------------------------
-
-
-class StoppedError(Exception):
-    """What the report raises in the place of a kill."""
-
-
-def stop_before_the_end(settings):
-    """Trains up to the report of the last step: a checkpoint is there, the model is not."""
-
-    def report(line):
-        if line.startswith("step"):
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        train_explainer(settings, report)
 
 
 def test_stopped_and_resumed_it_has_the_same_weights(texts, data, trained, tmp_path):
@@ -213,7 +120,7 @@ def test_a_shard_that_was_lost_is_made_again_as_it_was(texts, data):
     setting = configure(texts, data, data)
     numbers = {stage: list(shard_numbers(setting, stage)) for stage in ("text", "easy", "all")}
     assert numbers == {"text": [0], "easy": [0, 1], "all": [0, 1]}  # 500, 1600 and 1600 tokens by 1000
-    path = shard_path(data, "all", 1)
+    path = shard_path(setting, "all", 1)
     before = path.read_bytes()
     path.unlink()
     write_shard((setting, "all", 1))
@@ -306,10 +213,15 @@ def test_the_learning_rate_rises_stays_and_falls():
     [
         ({"size": "2m"}, "size"),
         ({"vocabulary": 511}, "vocabulary"),
-        ({"vocabulary": 60_001}, "vocabulary"),
-        *(({name: 0}, name) for name in ("all_tokens", "distinct_tokens", "shard_tokens", "batch_tokens")),
+        ({"vocabulary": 32_001}, "vocabulary"),
+        *(({name: 0}, name) for name in ("distinct_tokens", "shard_tokens", "batch_tokens")),
+        ({"text_tokens": 0, "easy_tokens": 0, "all_tokens": 0}, "all_tokens"),
+        ({"grid_tokens": 5}, "grid_tokens"),  # nobody to learn from
         *(({name: 0}, name) for name in ("checkpoint_steps", "processes")),
-        *(({name: -1}, name) for name in ("learning_rate", "weight_decay", "warmup_steps", "seed", "text_tokens")),
+        *(
+            ({name: -1}, name)
+            for name in ("learning_rate", "weight_decay", "warmup_steps", "seed", "text_tokens", "snapshots")
+        ),
     ],
 )
 def test_a_setting_out_of_range_is_named(changes, named, tmp_path):

@@ -9,8 +9,9 @@ from localexplain.planted.concept import Concept, Pattern, find_levels
 from localexplain.train.drafts import into_code, rename_some
 from localexplain.train.kinds.composed import draw_but_not, draw_overlapping
 from localexplain.train.kinds.phrases import draw_pair, draw_phrases, draw_rest
-from localexplain.train.kinds.places import draw_beside_sign, place_pattern
+from localexplain.train.kinds.places import draw_beside_sign, place_pattern, single
 from localexplain.train.passages import Passages
+from localexplain.train.shapes import NAMED_SIGNS, SIGNS
 from localexplain.train.source import ConceptSource
 from localexplain.train.wordnet import Synset
 
@@ -109,6 +110,46 @@ def test_the_words_before_full_stops_and_commas_are_never_drawn(source):
     assert {";", ":", "?"} <= before
     assert not before & {",", "."}
     assert {"after_sign ,", "after_sign ."} <= drawn
+
+
+ODD_SINGULARS = {
+    "slashes": "slash",
+    "dashes": "dash",
+    "backslashes": "backslash",
+    "ellipses": "ellipsis",
+    "opening parentheses": "opening parenthesis",
+    "closing parentheses": "closing parenthesis",
+    "arrows to the right": "arrow to the right",
+    "arrows to the left": "arrow to the left",
+}
+
+
+def test_one_of_each_sign_is_named_as_one():
+    """A plain plural has an s behind it; those whose plural is another are written out here."""
+    names = {names for _, names in (*SIGNS, *NAMED_SIGNS)}
+    assert ODD_SINGULARS.keys() <= names
+    for plural in names:
+        assert single(plural) == ODD_SINGULARS.get(plural, plural[:-1])
+
+
+def test_the_words_beside_a_sign_are_explained_by_one_sign(source):
+    """Of every sign, with "an" before a vowel that is heard: the first phrasing is "the word right after a comma"."""
+    random = np.random.default_rng(8)
+    said = {}
+    for _ in range(1500):
+        if (draft := draw_beside_sign(source, random)) is not None and draft.concept.name.startswith("after_sign "):
+            said[draft.concept.name.removeprefix("after_sign ")] = draft.concept.explanations[0]
+    assert said.keys() == {sign for sign, _ in (*SIGNS, *NAMED_SIGNS)}
+    for sign, phrase in {
+        ",": "a comma",
+        "...": "an ellipsis",
+        "(": "an opening parenthesis",
+        "\u20ac": "a euro sign",
+        "@": "an at sign",
+        "=": "an equals sign",
+        "\u2192": "an arrow to the right",
+    }.items():
+        assert said[sign].endswith(f" {phrase}"), said[sign]
 
 
 def test_a_set_within_a_set_is_left_out(source):

@@ -52,11 +52,25 @@ def draw_position(source: ConceptSource, random: Random) -> Draft:
     return Draft(concept=concept, whole=True)
 
 
+def single(names: str) -> str:
+    """One of what the plural names.
+
+    >>> single("commas"), single("slashes"), single("ellipses"), single("arrows to the left")
+    ('comma', 'slash', 'ellipsis', 'arrow to the left')
+    """
+    first, *rest = names.split(" to ")  # "arrows to the right"
+    if first.endswith(("ipses", "theses")):
+        found = f"{first.removesuffix('es')}is"
+    else:
+        found = first.removesuffix("es") if first.endswith("shes") else first.removesuffix("s")
+    return " to ".join([found, *rest])
+
+
 def draw_beside_sign(source: ConceptSource, random: Random) -> Draft | None:
     """The word right after, now and then right before, a sign."""
     signs = (*SIGNS, *NAMED_SIGNS)
     sign, names = signs[int(random.integers(len(signs)))]
-    name = f"{'an' if names[0] in 'aeiou' else 'a'} {names.removesuffix('s')}"
+    name = f"{'an' if names[0] in 'aeiou' and not names.startswith('eu') else 'a'} {single(names)}"
     edit: Edit = append_sign(sign)
     if random.random() < AFTER_SHARE:
         find, table = rf"{re.escape(sign)}\s*(?P<on>[\w']+)", "after_sign"

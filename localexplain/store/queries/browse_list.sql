@@ -1,0 +1,36 @@
+-- A page of the units that fit, and how many fit in all; $q is in lower case. What fits is found by its number and sort
+-- key alone: only the page's own rows are read whole.
+WITH fit AS MATERIALIZED (
+    SELECT
+        unit_id,
+        CASE $sort
+            WHEN 'best' THEN -value
+            WHEN 'worst' THEN value
+            WHEN 'frequent' THEN -active_token_fraction
+            WHEN 'rare' THEN active_token_fraction
+        END AS sort_key
+    FROM browse
+    WHERE
+        series = $series
+        AND ($layer IS NULL OR layer = $layer)
+        AND ($low IS NULL OR value >= $low)
+        AND ($high IS NULL OR value <= $high)
+        AND ($rare IS NULL OR active_token_fraction >= $rare)
+        AND ($frequent IS NULL OR active_token_fraction <= $frequent)
+        AND ($explained IS NULL OR $explained = (value IS NOT NULL OR reason IS NOT NULL))
+        AND (
+            $q = ''
+            OR ($in_said AND contains(said, $q))
+            OR ($in_peaked AND contains(peaked, $q))
+        )
+),
+page AS (
+    SELECT unit_id, sort_key FROM fit ORDER BY sort_key NULLS LAST, unit_id LIMIT $n OFFSET $skipped
+)
+SELECT
+    unit, status, active_token_fraction, highest, value, reason, lookup, shuffled, text, peaks,
+    (SELECT count(*) FROM fit) AS n_fit
+FROM page
+JOIN browse USING (unit_id)
+WHERE series = $series
+ORDER BY sort_key NULLS LAST, unit_id;
