@@ -54,6 +54,7 @@ def take(browser: Browser, address: str, path: Path, size: dict[str, int], schem
 def find_best(browser: Browser, site: str) -> tuple[str, str]:
     """The best explained unit, as the start page lists it, and its explanation."""
     page = browser.new_page()
+    page.set_default_timeout(LONGEST_MS)
     page.goto(site)
     row = page.locator("table.list tbody tr").first
     found = row.locator("th").inner_text(), row.locator("td").nth(1).inner_text()

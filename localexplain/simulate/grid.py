@@ -45,27 +45,29 @@ class Grid:
     """A reply that is asked for.
 
     cells       what stands before each number [T]
-    end         what stands behind each number, but the last
+    end         what stands behind each number but the last
+    last_end    what stands behind that one
     max_tokens  no reply of this form is longer
     """
 
     cells: tuple[str, ...]
     end: str
+    last_end: str
     max_tokens: int
 
     @property
     def pattern(self) -> str:
-        """Its regular expression; T numbers in T groups."""
+        """Its regular expression."""
         if any(self.cells):
-            return self.end.join(escape_regex(cell) + NUMBER for cell in self.cells)
+            return self.end.join(escape_regex(cell) + NUMBER for cell in self.cells) + self.last_end
         n = len(self.cells)
-        return NUMBER if n == 1 else f"{NUMBER}({self.end}{NUMBER}){{{n - 1}}}"
+        return (NUMBER if n == 1 else f"{NUMBER}({self.end}{NUMBER}){{{n - 1}}}") + self.last_end
 
     def read(self, text: str) -> Float32[np.ndarray, " T"] | None:
         """The numbers [T] in 0..10, or None where `text` is not exactly of this form."""
-        parts = text.split(self.end)
-        if len(parts) != len(self.cells) or not re.fullmatch(self.pattern, text):
+        if not re.fullmatch(self.pattern, text):
             return None
+        parts = text.removesuffix(self.last_end).split(self.end)
         numbers = [part.removeprefix(cell) for part, cell in zip(parts, self.cells, strict=True)]
         return np.array([int(number) for number in numbers], dtype=np.float32)
 
@@ -77,18 +79,20 @@ def plain_grid(tokens: Sequence[str]) -> Grid:
     >>> grid.pattern, grid.read("0,10,3"), grid.read("075")
     ('(10|[0-9])(,(10|[0-9])){2}', array([ 0., 10.,  3.], dtype=float32), None)
     """
-    return Grid(cells=("",) * len(tokens), end=",", max_tokens=TOKENS_PER_CELL * len(tokens) + SPARE_TOKENS)
+    most = TOKENS_PER_CELL * len(tokens) + SPARE_TOKENS
+    return Grid(cells=("",) * len(tokens), end=",", last_end="", max_tokens=most)
 
 
 def echoed_grid(tokens: Sequence[str]) -> Grid:
     """Each token as prompts show it with its number behind it, on a line of its own.
 
-    >>> echoed_grid([" a", ".", ""]).read(" a10\\n.0\\n3")
+    >>> echoed_grid([" a", ".", ""]).read(" a10\\n.0\\n3\\n")
     array([10.,  0.,  3.], dtype=float32)
     """
     cells = tuple(show_token(token) for token in tokens)
     longest = sum(len(cell.encode("utf-8")) for cell in cells)  # a token of the model is a byte at least
-    return Grid(cells=cells, end=LINE_END, max_tokens=longest + TOKENS_PER_CELL * len(cells) + SPARE_TOKENS)
+    most = longest + TOKENS_PER_CELL * len(cells) + SPARE_TOKENS
+    return Grid(cells=cells, end=LINE_END, last_end=LINE_END, max_tokens=most)
 
 
 GRIDS = {"plain": plain_grid, "echoed": echoed_grid}

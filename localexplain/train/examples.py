@@ -89,7 +89,8 @@ class ExampleWriter:
         return Example(ids, targets)
 
     def grid(self, explanation: str, tokens: Sequence[str], levels: Sequence[int]) -> Example:
-        """The written tokens are targets too: left to itself a model spells in letters what it has read in words."""
+        """The written tokens are targets too: left to itself a model spells in letters what it has read in words. So is
+        the line end behind a 1, which the pattern would let become a 10."""
         ids = [*self._start, *self.tokenizer.encode(self._question(explanation, tokens))]
         targets = [NOTHING] * len(ids)
         line_end = self.tokenizer.encode(LINE_END)
@@ -97,10 +98,9 @@ class ExampleWriter:
             written = self.tokenizer.encode(cell)
             spelled = (self.vocabulary + SPELLED + token for token in written)
             targets[-1], *rest = [*spelled, self.vocabulary + level]
-            targets += [*rest, NOTHING, *[NOTHING] * len(line_end)]
+            targets += [*rest, line_end[0] if level == 1 else NOTHING, *[NOTHING] * len(line_end)]
             ids += [*written, self._labels.ids[level], *line_end]
-        n = len(ids) - (len(line_end) if tokens else 0)  # the last cell has no end
-        return Example(ids[:n], targets[:n])
+        return Example(ids, targets)
 
     def _question(self, explanation: str, tokens: Sequence[str]) -> str:
         return grid_text(self._grid, (), show_question(self._grid, 1, explanation, tokens))
