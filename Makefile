@@ -25,13 +25,13 @@ install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 install-vllm: $(VENV)/.installed-vllm
 
-# The one thing that is no Python package: a Chromium for the tests of the viewer. Where there is none, and none can be
-# installed, these tests say so; in CI they fail.
+# What is no Python package: a Chromium for the tests of the viewer, and a Java for the validator of its pages. Where they
+# are missing and cannot be installed, these tests say so; in CI they fail.
 install-browser:
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
-		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
-		  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
-		{ echo "There is no Chromium here: the tests of the viewer in a browser are left out."; test -z "$$CI"; }
+	@{ command -v chromium || command -v google-chrome; } >/dev/null && command -v java >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		  apt-get install -qq --no-install-recommends chromium default-jre-headless >/dev/null; } || \
+		{ echo "Chromium or Java is missing: tests of the viewer in a browser are left out."; test -z "$$CI"; }
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

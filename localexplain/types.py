@@ -17,7 +17,7 @@ Split = Literal["train", "calibration", "valid", "test"]
 Mode = Literal["expected", "grid", "rule", "control"]
 Source = Literal["explanation", "shuffled", "empty", "lookup", "linear"]
 
-UNIT_PATTERN = re.compile(r"([a-z]+)\.([0-9]+):([0-9]+)")
+UNIT_PATTERN = re.compile(r"([a-z]+)\.([0-9]{1,9}):([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -49,6 +49,8 @@ def is_locked(path: Path) -> bool:
             fcntl.lockf(file, fcntl.LOCK_UN)
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); give another run folder") from error
     return False
 
 
@@ -233,11 +235,11 @@ def open_private(path: Path) -> Store:
     """Opens the file under a name of this call's own, which is gone again at once: the open file stays readable when
     another is put in its place."""
     private = path.with_name(f".{path.name}.{os.getpid()}.{next(PRIVATE_NAMES)}")
-    private.unlink(missing_ok=True)
     try:
+        private.unlink(missing_ok=True)
         os.link(path, private)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, private)
+    except OSError:  # a folder that cannot be written to: nothing will be put in the file's place there
+        return connect(path, read_only=True)
     try:
         return connect(private, read_only=True)
     finally:

@@ -21,6 +21,7 @@ FILE_NAME = "run.duckdb"
 MEMORY_LIMIT = "1GB"  # what DuckDB may use beside the rows handed to it; it spills to disk beyond that
 SQL_FOLDER = Path(__file__).parent
 NO_ROOM = re.compile(r"No space left|File too large|Disk quota|not enough disk space|Could not write", re.IGNORECASE)
+CORRUPT = re.compile(r"corrupt", re.IGNORECASE)
 LOCK_HOLDER = re.compile(r"PID (\d+)")
 INTERRUPTED = "Query interrupted"  # what DuckDB makes of the KeyboardInterrupt of a signal handler
 MAGIC = b"DUCK"  # from byte 8 on, of every DuckDB file
@@ -77,7 +78,7 @@ class Store:
         except (duckdb.IOException, duckdb.FatalException) as error:
             raise explain_failure(error, self.path) from error
         except duckdb.Error as error:
-            if NO_ROOM.search(str(error)):
+            if NO_ROOM.search(str(error)) or CORRUPT.search(str(error)):
                 raise explain_failure(error, self.path) from error
             raise
 

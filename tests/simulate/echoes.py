@@ -1,4 +1,4 @@
-"""Echoed grids written and read by hand: each token on a line of its own, its number behind it."""
+"""Echoed grids written and read by hand: each token on a line of its own, its number behind it, every line ended."""
 
 from hypothesis import strategies as st
 
@@ -21,13 +21,13 @@ def shown(token):
 
 
 def spell(cells):
-    return "\n".join(f"{shown(token)}{level}" for token, level in cells)
+    return "".join(f"{shown(token)}{level}\n" for token, level in cells)
 
 
 def read_by_hand(text, tokens):
     """The numbers, line by line: each is what one of the eleven numbers makes of the token, or it is no grid."""
-    lines = text.split("\n")
-    if len(lines) != len(tokens):
+    *lines, behind = text.split("\n")
+    if len(lines) != len(tokens) or behind:
         return None
     found = [
         {f"{shown(token)}{number}": number for number in range(11)}.get(line)

@@ -1,4 +1,4 @@
-"""Simulation by a grid that writes each token again, with its number behind it: "Stir0\\n the0\\n soup10"."""
+"""Simulation by a grid that writes each token again, with its number behind it: "Stir0\\n the0\\n soup10\\n"."""
 
 import itertools
 import re
@@ -7,8 +7,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from localexplain.engines.base import GenerateReply, GenerateRequest, Sampling
 from localexplain.engines.scripted import BOS_ID, ScriptedEngine
@@ -37,22 +39,23 @@ def parse(text, tokens):
     [("a",), ("1",), ("10",), (".",), ("",), ("", ""), ("1", "10"), ("", "1"), ("a", "."), ("10", ""), ("1", "", "")],
 )
 def test_pattern_matches_exactly_the_grids(tokens):
-    # every string of up to 6 of these: digits, the line break, a sign of expressions, the digit 1 of another script
+    # every string of up to 7 of these: digits, the line break, a sign of expressions, the digit 1 of another script
     alphabet = "01\n.a\u0661"
+    matches = re.compile(echoed_grid(tokens).pattern).fullmatch
     found = {
         text
-        for length in range(7)
+        for length in range(8)
         for text in map("".join, itertools.product(alphabet, repeat=length))
-        if re.fullmatch(echoed_grid(tokens).pattern, text)
+        if matches(text)
     }
     grids = {spell(zip(tokens, levels, strict=True)) for levels in itertools.product((0, 1, 10), repeat=len(tokens))}
-    assert found == {text for text in grids if len(text) <= 6}
+    assert found == {text for text in grids if len(text) <= 7}
     assert found
     assert all(parse(text, tokens) == read_by_hand(text, tokens) for text in found)
 
 
 def test_a_token_that_is_a_number_is_told_from_the_number_behind_it():
-    assert [parse(text, ["1"]) for text in ("10", "11", "110", "1", "111", "1010")] == [
+    assert [parse(f"{text}\n", ["1"]) for text in ("10", "11", "110", "1", "111", "1010")] == [
         [0],
         [1],
         [10],
@@ -60,11 +63,12 @@ def test_a_token_that_is_a_number_is_told_from_the_number_behind_it():
         None,
         None,
     ]
-    assert [parse(text, ["10"]) for text in ("100", "1010", "10", "1")] == [[0], [10], None, None]
-    assert parse("110\n1010\n10", ["1", "10", ""]) == [10, 10, 10]
-    assert parse("10\n100\n0", ["1", "10", ""]) == [0, 0, 0]
+    assert [parse(f"{text}\n", ["10"]) for text in ("100", "1010", "10", "1")] == [[0], [10], None, None]
+    assert parse("110\n1010\n10\n", ["1", "10", ""]) == [10, 10, 10]
+    assert parse("10\n100\n0\n", ["1", "10", ""]) == [0, 0, 0]
 
 
+@settings(deadline=None)  # the expression of 200 cells takes long to compile
 @given(CELLS, st.integers(-3, 3))
 @example([("1", 10), ("10", 1), ("", 0), ("a\n1", 10), ("\\", 5), ("\x00\u2028\ud800", 3)], 0)
 @example([(" the", 10)] * 200, 0)
@@ -92,31 +96,37 @@ def test_a_changed_grid_is_read_as_by_hand(cells, data):
 @pytest.mark.parametrize(
     "text",
     [
-        "0,10",
-        "a0\n.10\n",
-        "a0.10",
-        ".10\na0",
-        "a0\n.11",
-        "a0\n.",
-        "a0",
-        "\na0\n.10",
-        "a0\r\n.10",
-        "a 0\n.10",
-        "a0\nx10",
+        "0,10\n",
+        "a0\n.10",
+        "a0\n.10\n\n",
+        "a0\n.10\n ",
+        "a0\n.10\n0",
+        "a0\n.10\r\n",
+        "a0.10\n",
+        ".10\na0\n",
+        "a0\n.11\n",
+        "a0\n.\n",
+        "a0\n",
+        "\na0\n.10\n",
+        "a0\r\n.10\n",
+        "a 0\n.10\n",
+        "a0\nx10\n",
     ],
 )
 def test_what_is_no_such_grid_is_none(text):
-    assert parse("a0\n.10", ["a", "."]) == [0, 10]
+    assert parse("a0\n.10\n", ["a", "."]) == [0, 10]
     assert parse(text, ["a", "."]) is None
 
 
 def test_plain_and_echoed_are_two_forms():
     assert plain_grid(["a", "b"]).read("0,10").tolist() == [0, 10]
+    assert plain_grid(["a", "b"]).read("0,10\n") is None
     assert echoed_grid(["a", "b"]).read("0,10") is None
-    assert plain_grid(["a", "b"]).read("a0\nb10") is None
+    assert plain_grid(["a", "b"]).read("a0\nb10\n") is None
     # of empty tokens nothing is echoed but the lines
-    assert parse("0\n10\n3", ["", "", ""]) == [0, 10, 3]
-    assert parse("0,10,3", ["", "", ""]) is None
+    assert parse("0\n10\n3\n", ["", "", ""]) == [0, 10, 3]
+    assert parse("0\n10\n3", ["", "", ""]) is None
+    assert parse("0,10,3\n", ["", "", ""]) is None
 
 
 @given(CELLS)
@@ -155,7 +165,7 @@ def test_every_token_is_asked_for_and_answered_the_last_one_too(chat):
     (request,) = engine.requests
     number = "(10|[0-9])"
     cells = [" movie", "", r"\\t", r"a\\nb", "0,10", "2:10", r"\{\{ x \}\}", "international", "1"]
-    assert request.pattern == "\n".join(f"{cell}{number}" for cell in cells)
+    assert request.pattern == "".join(f"{cell}{number}\n" for cell in cells)
     # 44 bytes of tokens, as counted above and 13 for the longest: three more for each of nine, and eight
     assert request.sampling == Sampling(max_tokens=6 + 0 + 2 + 4 + 4 + 4 + 7 + 13 + 1 + 9 * 3 + 8)
 
@@ -180,10 +190,14 @@ def test_replies_are_in_order_and_a_failed_one_leaves_the_others():
     assert [r.error for r in replies] == [None, "out of memory", "the excerpt has no tokens", None]
     assert [r.expected.tolist() for r in (replies[0], replies[3])] == [[2], [1, 3]]
     # those of one explanation together; each excerpt has its own pattern, whatever its length
-    assert [request.pattern.replace("(10|[0-9])", "#") for request in engine.requests] == ["aa#", "a#\nbbb#", "bad#"]
+    assert [request.pattern.replace("(10|[0-9])", "#") for request in engine.requests] == [
+        "aa#\n",
+        "a#\nbbb#\n",
+        "bad#\n",
+    ]
 
 
-@pytest.mark.parametrize("answer", ["0,1", "a0", "b0\na1", "0\n1"])
+@pytest.mark.parametrize("answer", ["0,1", "a0\n", "a0\nb1", "b0\na1\n", "0\n1\n"])
 def test_another_form_than_asked_for_is_refused(answer):
     (reply,) = simulate(ScriptedEngine(generate=lambda prompt: answer), task("x", "a", "b"))
     assert reply.expected is None
@@ -202,7 +216,9 @@ def test_cut_off_is_an_error_that_says_so():
     # 1 + 3 + 1 bytes of tokens, 3 more for each, and 8
     assert reply.error == "cut off by max_tokens = 22 before all 3 numbers were written"
     assert reply.counts == counts
-    assert read("a0\n é10\n.7").expected.tolist() == [0, 10, 7]
+    assert read("a0\n é10\n.7\n").expected.tolist() == [0, 10, 7]
+    # nobody knows whether this 1 was to become a 10
+    assert read("a0\n é10\n.1").error == reply.error
     assert read("a0\n é10\n", "stop").error == "not a grid of 3 numbers: 'a0\\n é10\\n'"
 
 
@@ -260,6 +276,48 @@ def test_the_setting_alone_decides_the_form_and_an_unknown_one_is_refused(tmp_pa
     path.write_text(text.replace('grid = "echoed"', 'grid = "spiral"'), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"simulate-grid/inline-v2: grid = 'spiral'; use plain or echoed"):
         simulate(ScriptedEngine(), task("films", "a"))
+
+
+# a model of set preferences ------------------------------------------------------------------------------------------
+
+
+def prefer(folder, *pieces):
+    """Writes an engine of a model that after every text likes these pieces best, the first most.
+
+    Of the last norm the scale is 0 and the shift the first unit vector, so that an embedding's first entry is the
+    token's logit: 0 but for these pieces.
+    """
+    write_tiny_engine(folder, family="gpt2")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    embeddings = weights["transformer.wte.weight"]
+    embeddings[:, 0] = 0
+    for logit, piece in enumerate(reversed(pieces), start=1):
+        (index,) = tokenizer.encode(piece, add_special_tokens=False).ids
+        embeddings[index, 0] = logit
+    weights["transformer.ln_f.weight"].zero_()
+    weights["transformer.ln_f.bias"].zero_()[0] = 1
+    save_file(weights, path, metadata={"format": "pt"})
+    return TransformersEngine.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("liked", "level"),
+    [
+        (("1", "\n", "0"), 1),  # the stop token is liked less than "0": it is the line end that ends the last 1
+        (("1", "0", "\n"), 10),
+        (("1", "0"), 10),
+    ],
+    ids=["line end before 0", "0 before line end", "no line end"],
+)
+def test_behind_a_1_the_model_chooses_between_the_line_end_and_0(liked, level, tmp_path):
+    tokens = (" boat", "", "1", ".")
+    engine = prefer(tmp_path / "engine", *liked)
+    (reply,) = simulate(engine, task("words for boats", *tokens))
+    engine.close()
+    assert reply.error is None
+    assert reply.expected.tolist() == [level] * len(tokens)
 
 
 # a real model --------------------------------------------------------------------------------------------------------

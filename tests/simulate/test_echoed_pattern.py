@@ -79,9 +79,8 @@ def test_whatever_the_guide_lets_pass_is_a_grid_within_max_tokens(vocabulary, co
         guide, ids = compiler.start(grid.pattern), []
         while not guide.is_complete:
             allowed = guide.allowed().nonzero()[0]
+            assert 2 not in allowed  # the stop token: no reply ends before the last line does
             ids.append(int(allowed[int(random.integers(len(allowed)))]))
-            if ids[-1] == 2:  # the stop token, allowed where the last number may still become a ten
-                break
             guide.advance(ids[-1])
         assert len(ids) <= grid.max_tokens
         found = grid.read(vocabulary.decode(ids))
@@ -90,12 +89,24 @@ def test_whatever_the_guide_lets_pass_is_a_grid_within_max_tokens(vocabulary, co
     assert seen == set(range(11))
 
 
+@pytest.mark.parametrize("written", ["a1", "a10\n1", "a1\n1\n101"], ids=["first", "of an empty token", "last"])
+def test_behind_a_1_come_the_line_end_or_a_0_and_nothing_else(vocabulary, compiler, written):
+    """Nor may the reply end there, in the last cell as little as before it."""
+    guide = compiler.start(echoed_grid(["a", "", "10"]).pattern)
+    _, ids = spellings(vocabulary, written)
+    for index in ids:
+        guide.advance(index)
+    texts = {index: text for text, found in token_bytes(vocabulary, {0, 1, 2}).items() for index in found}
+    assert {b"0\n".find(texts[int(index)]) for index in guide.allowed().nonzero()[0]} == {0, 1}
+    assert not guide.is_matched
+
+
 def test_a_token_that_the_vocabulary_cannot_spell_is_an_error_of_its_excerpt():
     """Words and no bytes: "é" cannot be written."""
     pieces = {piece: place for place, piece in enumerate(["</s>", *"0123456789", "a", "\n"])}
     backend = Tokenizer(models.BPE(pieces, []))
     backend.decoder = decoders.Fuse()
     poor = PatternCompiler(backend, (), (0,), len(pieces))
-    assert walks(poor, echoed_grid(["a", ""]), [pieces[sign] for sign in "a3\n10"])
+    assert walks(poor, echoed_grid(["a", ""]), [pieces[sign] for sign in "a3\n10\n"])
     with pytest.raises(ValueError, match=r"[Vv]ocabulary"):
         poor.start(echoed_grid(["a", "é"]).pattern)

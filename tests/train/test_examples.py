@@ -50,7 +50,7 @@ def simulate_request(explanation, tokens):
 
 
 def grid_request(explanation, tokens):
-    engine = Engine(generate=lambda prompt: "\n".join(f"{cell}0" for cell in echoed_grid(tokens).cells))
+    engine = Engine(generate=lambda prompt: "".join(f"{cell}0\n" for cell in echoed_grid(tokens).cells))
     simulator = GridSimulator(engine, SimulateConfig(mode="grid", prompt_version=VERSION, few_shot=0))
     (reply,) = simulator.simulate([SimulateTask(explanation=explanation, tokens=tuple(tokens))])
     assert reply.error is None
@@ -196,14 +196,29 @@ def spelled(*pieces):
 
 
 def test_a_grid_by_hand():
-    """Before each token stands what spells it, before each number its level; nothing is asked behind a number."""
+    """Before each token stands what spells it, before each number its level; nothing is asked behind a 0 or a 10."""
     found = WRITER.grid("cats", ("the", " cat"), (0, 10))
     prompt = [TOKENIZER.bos_id, *TOKENIZER.encode("neuron: cats\nthe cat\nlevels:\n")]
     zero, ten = WRITER.label_ids[0], WRITER.label_ids[10]
-    assert found.ids == [*prompt, *ids_of("the"), zero, *ids_of("\n", " cat"), ten]
+    assert found.ids == [*prompt, *ids_of("the"), zero, *ids_of("\n", " cat"), ten, *ids_of("\n")]
     before = [NOTHING] * (len(prompt) - 1) + spelled("the")
-    # behind "the", "0", the line break, " cat" and "10"
-    assert found.targets == [*before, VOCABULARY, NOTHING, *spelled(" cat"), VOCABULARY + 10, NOTHING]
+    # behind "the", "0", the line break, " cat", "10" and the last line break
+    assert found.targets == [*before, VOCABULARY, NOTHING, *spelled(" cat"), VOCABULARY + 10, NOTHING, NOTHING]
+
+
+def test_behind_a_1_the_line_end_is_a_target_and_behind_no_other_level():
+    """Else a 1 that has been written could go on to a 10: in the last cell as in the others."""
+    levels = (1, *range(11), 1)
+    found = WRITER.grid("cats", ["the", " cat", ""] * 4 + [" xqz"], levels)
+    answer = TOKENIZER.encode("neuron: cats\n" + "the cat" * 4 + " xqz\nlevels:\n")
+    (line_end,) = ids_of("\n")
+    (first, *_), rest = found.ids, list(zip(found.ids, found.targets, strict=True))[1 + len(answer) :]
+    assert first == TOKENIZER.bos_id
+    behind = [pair for pair in rest if pair[0] in WRITER.label_ids[:11]]
+    assert behind == [(WRITER.label_ids[level], line_end if level == 1 else NOTHING) for level in levels]
+    # every other target is a level or a token to be spelled
+    assert sum(target < VOCABULARY for target in found.targets) == 3
+    assert (found.ids[-1], found.targets[-1]) == (line_end, NOTHING)
 
 
 def test_a_grid_over_no_piece_many_pieces_an_escape_and_a_number():
@@ -219,10 +234,11 @@ def test_a_grid_over_no_piece_many_pieces_an_escape_and_a_number():
         [level[3], NOTHING],  # behind the prompt, behind "3"
         [*spelled(" xqz"), level[0], NOTHING],  # behind the line break, each piece and "0"
         [*spelled("\\n"), level[10], NOTHING],
-        [*spelled("10"), level[1], NOTHING],
+        [*spelled("10"), level[1], *ids_of("\n")],  # a 1 could become a 10
+        [NOTHING],  # behind the last line break
     ]
     assert found.targets == [NOTHING] * (len(prompt) - 1) + [target for row in rows for target in row]
-    assert TOKENIZER.decode(found.ids[len(prompt) :]) == "3\n xqz0\n\\n10\n101"
+    assert TOKENIZER.decode(found.ids[len(prompt) :]) == "3\n xqz0\n\\n10\n101\n"
 
 
 def test_a_grid_of_no_tokens_is_the_prompt_alone():
@@ -243,13 +259,16 @@ def test_a_grid_is_the_simulator_s_prompt_and_an_answer_that_it_takes(explanatio
     assert re.fullmatch(request.pattern, answer)
     assert len(found.ids) - n <= request.sampling.max_tokens
     assert echoed_grid(tokens).read(answer).tolist() == levels
-    # each target names what comes next: the label of a level, in order, or a token to be spelled
+    # each target names what comes next: the label of a level, in order, a token to be spelled, or the end of a 1's line
     asked = [(found.ids[place + 1], target - VOCABULARY) for place, target in told(found)]
-    labels = [(index, target) for index, target in asked if target < 13]
+    labels = [(index, target) for index, target in asked if 0 <= target < 13]
     assert labels == [(WRITER.label_ids[level], level) for level in levels]
     assert all(target == 13 + index for index, target in asked if target >= 13)
-    # and of the answer only the line ends have none
-    assert len(asked) == len(found.ids) - n - (len(tokens) - 1) * len(TOKENIZER.encode("\n"))
+    (line_end,) = ids_of("\n")
+    ends = [(index, target + VOCABULARY) for index, target in asked if target < 0]
+    assert ends == [(line_end, line_end)] * levels.count(1)
+    # and of the answer only the other line ends have none
+    assert len(asked) == len(found.ids) - n - len(tokens) + levels.count(1)
 
 
 def test_the_spelling_table_is_every_beginning_of_every_token():

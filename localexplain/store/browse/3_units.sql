@@ -30,8 +30,9 @@ shuffled AS (
     GROUP BY ALL
 ),
 texts AS (
-    SELECT unit_id, explainer_key, first(text ORDER BY sample) AS text, string_agg(text, chr(31)) AS all_texts
+    SELECT series, unit_id, first(text ORDER BY explanations.explainer_key, sample) AS text, string_agg(text, chr(31)) AS all_texts
     FROM explanations
+    JOIN all_series ON all_series.explainer_key IS NULL OR all_series.explainer_key = explanations.explainer_key
     GROUP BY ALL
 )
 SELECT
@@ -42,6 +43,6 @@ CROSS JOIN units
 LEFT JOIN own USING (series, unit_id)
 LEFT JOIN lookup USING (unit_id)
 LEFT JOIN shuffled USING (series, unit_id)
-LEFT JOIN texts USING (unit_id, explainer_key)
+LEFT JOIN texts USING (series, unit_id)
 LEFT JOIN browse_peaks USING (unit_id)
 ORDER BY series, unit_id;
