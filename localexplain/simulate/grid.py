@@ -65,9 +65,9 @@ class Grid:
 
     def read(self, text: str) -> Float32[np.ndarray, " T"] | None:
         """The numbers [T] in 0..10, or None where `text` is not exactly of this form."""
-        if not re.fullmatch(self.pattern, text):
-            return None
         parts = text.removesuffix(self.last_end).split(self.end)
+        if len(parts) != len(self.cells) or not re.fullmatch(self.pattern, text):
+            return None
         numbers = [part.removeprefix(cell) for part, cell in zip(parts, self.cells, strict=True)]
         return np.array([int(number) for number in numbers], dtype=np.float32)
 

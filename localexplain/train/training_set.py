@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import re
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -136,9 +137,13 @@ def make_tokenizer(settings: ExplainerTraining, blocks: Sequence[str], glosses: 
     return train_tokenizer([*blocks, *glosses, *([counting, labels, form] * NUMBER_LINES)], settings.vocabulary)
 
 
-def load_tokenizer(folder: Path) -> Any:
+def copy_tokenizer(model: Path, folder: Path) -> Any:
+    """The model's tokenizer, its files copied as they are: written anew they would say how they were loaded."""
     from transformers import AutoTokenizer
 
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(model / name, folder / name)
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
@@ -196,10 +201,10 @@ def begin_data(settings: ExplainerTraining, folder: Path, report: Callable[[str]
     kept = without_shared(passages, held_out)
     report(f"{len(kept):,} passages, {len(synsets):,} synsets, kept clear of {len(held_out):,} held-out texts")
     if settings.start:
-        tokenizer = load_tokenizer(model_folder(settings.start))
+        tokenizer = copy_tokenizer(model_folder(settings.start), folder / "tokenizer")
     else:
         tokenizer = make_tokenizer(settings, train_blocks, glosses)
-    tokenizer.save_pretrained(folder / "tokenizer")
+        tokenizer.save_pretrained(folder / "tokenizer")
     np.save(folder / "stream.npy", encode_stream([*train_blocks, *glosses], tokenizer))
     units = []
     if settings.subject:

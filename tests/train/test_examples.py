@@ -210,11 +210,11 @@ def test_behind_a_1_the_line_end_is_a_target_and_behind_no_other_level():
     """Else a 1 that has been written could go on to a 10: in the last cell as in the others."""
     levels = (1, *range(11), 1)
     found = WRITER.grid("cats", ["the", " cat", ""] * 4 + [" xqz"], levels)
-    answer = TOKENIZER.encode("neuron: cats\n" + "the cat" * 4 + " xqz\nlevels:\n")
+    prompt = [TOKENIZER.bos_id, *TOKENIZER.encode("neuron: cats\n" + "the cat" * 4 + " xqz\nlevels:\n")]
+    assert found.ids[: len(prompt)] == prompt
     (line_end,) = ids_of("\n")
-    (first, *_), rest = found.ids, list(zip(found.ids, found.targets, strict=True))[1 + len(answer) :]
-    assert first == TOKENIZER.bos_id
-    behind = [pair for pair in rest if pair[0] in WRITER.label_ids[:11]]
+    written = list(zip(found.ids, found.targets, strict=True))[len(prompt) :]
+    behind = [pair for pair in written if pair[0] in WRITER.label_ids[:11]]
     assert behind == [(WRITER.label_ids[level], line_end if level == 1 else NOTHING) for level in levels]
     # every other target is a level or a token to be spelled
     assert sum(target < VOCABULARY for target in found.targets) == 3

@@ -95,8 +95,8 @@ def test_it_learns_on_at_a_learning_rate(texts, trained, start_data, tmp_path):
 
 
 def test_it_has_the_tokenizer_of_the_model(trained, gone_on, start_data):
-    own = (trained / "tokenizer.json").read_bytes()
-    assert (gone_on / "tokenizer.json").read_bytes() == own
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (gone_on / name).read_bytes() == (trained / name).read_bytes()
     one, other = (HuggingFaceTokenizer.load(folder) for folder in (trained, start_data / "tokenizer"))
     assert one.encode("The unhappy viper 10\n") == other.encode("The unhappy viper 10\n")
     assert one.bos_id == other.bos_id == 0
