@@ -158,7 +158,10 @@ def add_eval(commands: Any) -> None:
     compare = kinds.add_parser("compare", help="explainers beside explainers on a run's units, simulators likewise")
     compare.add_argument("run", type=Path, metavar="RUN", help="a captured run")
     compare.add_argument(
-        "--explainers", required=True, metavar="A,B", help="NAME, NAME@DTYPE or NAME@DTYPE@ENGINE each"
+        "--explainers",
+        required=True,
+        metavar="A,B",
+        help="NAME, NAME@DTYPE, NAME@DTYPE@ENGINE or ...@QUANTIZATION each",
     )
     compare.add_argument("--simulators", required=True, metavar="S,T", help="likewise; or rule")
     compare.add_argument("--difference", type=float, metavar="D", help="say beforehand how many units D would take")

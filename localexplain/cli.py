@@ -92,7 +92,8 @@ def command_demo(arguments: argparse.Namespace) -> None:
     summary = work(arguments.out, arguments, STAGES, base=resource("eval", file))
     show_result(arguments.out, summary, arguments.json)
     if not arguments.json:
-        print(f"\nNext: localexplain show {arguments.out} UNIT | localexplain report {arguments.out}")
+        out = arguments.out
+        print(f"\nNext: localexplain view {out} | localexplain show {out} UNIT | localexplain report {out}")
 
 
 def command_run(arguments: argparse.Namespace) -> None:

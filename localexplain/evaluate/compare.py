@@ -7,6 +7,7 @@ A paired difference is over units, drawn whole; p-values are by flipping signs, 
 Holm's method. A unit that either side lacks is counted as unscored.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -74,9 +75,11 @@ def plan_comparison(
     n_units: int, n_too_few: int, differences: Sequence[float], wanted: Sequence[float] = DIFFERENCES
 ) -> ComparePlan:
     """`differences` of pairs of cells already there, if any; `wanted`: for which the number of units is said. Raises
-    UserError for fewer than 2 units, or a wanted difference that is not above 0."""
-    if any(not value > 0 for value in wanted):
-        raise UserError(f"a wanted difference of {min(wanted)}: must be above 0")
+    UserError for fewer than 2 units, or a wanted difference that is not a finite number
+    above 0."""
+    wrong = [value for value in wanted if not 0 < value < math.inf]
+    if wrong:
+        raise UserError(f"a wanted difference of {wrong[0]}: must be a finite number above 0")
     if n_units < 2:
         raise UserError(f"{n_units} units can be scored; a comparison needs at least 2")
     is_assumed = len(differences) < 2

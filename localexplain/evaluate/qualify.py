@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from localexplain.errors import RunError
 from localexplain.evaluate.planted import measure_simulator
 from localexplain.evaluate.puzzles import PuzzleResult, measure_puzzles
 from localexplain.evaluate.units import PlantedUnit, plant_units, quick_units, subject_cut
@@ -136,15 +137,18 @@ def card_path(folder: Path, config: RunConfig) -> Path:
 
 
 def read_simulator_card(folder: Path, config: RunConfig) -> SimulatorCard | None:
-    """The run's card of its simulator; None where there is none."""
+    """The run's card of its simulator; None where there is none. Raises RunError for one that is none."""
     path = card_path(folder, config)
     if not path.is_file():
         return None
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values.pop("faults")  # for readers that know no cards; here they are worked out anew
-    for name in ("pairs", "true", "lift"):
-        values[name] = Summary(**values[name])
-    return SimulatorCard(**values)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values.pop("faults")  # for readers that know no cards; here they are worked out anew
+        for name in ("pairs", "true", "lift"):
+            values[name] = Summary(**values[name])
+        return SimulatorCard(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: no card of a simulator; take the file away and run the same command again") from error
 
 
 def qualify(folder: Path, config: RunConfig, name: str) -> SimulatorCard:

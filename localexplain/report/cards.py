@@ -18,6 +18,8 @@ def provisional_note(folder: Path, *, key: str, kind: str, name: str) -> str | N
     path = folder / CARD_FOLDER / f"{key}.json"
     try:
         faults = json.loads(path.read_text(encoding="utf-8"))["faults"]
+        if not (isinstance(faults, list) and all(isinstance(fault, str) for fault in faults)):
+            raise TypeError("faults are a list of sentences")
     except FileNotFoundError:
         return (
             f"Provisional: {name} has not been checked as a simulator for this run; "

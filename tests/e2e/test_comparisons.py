@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from localexplain.score.power import clusters_needed
 from localexplain.store.store import open_for_reading
 from tests.cli_process import differing_tables, run_cli, write_texts
 from tests.published_fixtures import explanation_path, neuron_path, write_release
@@ -24,6 +25,12 @@ def captured(tmp_path_factory):
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     return folder / "run"
+
+
+def stage_runs(folder):
+    """A row for every time that a stage did work in the run."""
+    with open_for_reading(folder) as store:
+        return store.sql("SELECT stage, started_at FROM runs ORDER BY ALL").to_pylist()
 
 
 @pytest.fixture
@@ -62,13 +69,17 @@ def test_a_comparison_says_what_it_can_show_then_fills_its_cells_and_repeats(run
     assert sorted(path.suffix for path in (run / "comparison" / "figures").iterdir()) == [".svg"] * len(
         list((run / "comparison" / "figures").iterdir())
     )
-    # the same again does no work, and gives the same
+    # the same again does no work, and gives the same, whatever difference is asked for
     before = shutil.copytree(run, tmp_path / "before")
-    again = run_cli(*arguments, scratch=tmp_path)
+    again = run_cli(*arguments, "--difference", 0.04, scratch=tmp_path)
     assert differing_tables(before, run) == []
+    assert stage_runs(before) == stage_runs(run)  # no stage was started
     first, second = values, json.loads(again.stdout)
     assert first["selections"] == second["selections"]
     assert not second["plan"]["is_assumed"]  # the scores that were there say how much differences vary
+    needed = clusters_needed(0.04, pair["sd"])
+    assert second["plan"]["needed"] == {"0.04": needed}
+    assert again.stderr.splitlines()[2:] == [f"units for other differences: 0.04 takes {needed:,}"]  # and no cell
 
 
 @pytest.mark.parametrize(
@@ -78,6 +89,9 @@ def test_a_comparison_says_what_it_can_show_then_fills_its_cells_and_repeats(run
         (("--explainers", "nowhere/at-all", "--simulators", "rule"), "no such folder"),
         (("--explainers", "lookup", "--simulators", "lookup@bad"), "dtype"),
         (("--explainers", "lookup", "--simulators", "rule", "--units", "mlp.99:1"), "mlp.99:1"),
+        (("--explainers", "lookup", "--simulators", "rule", "--difference", "0"), "difference of 0.0"),
+        (("--explainers", "lookup", "--simulators", "rule", "--difference", "inf"), "difference of inf"),
+        (("--explainers", "lookup@float32@vllm@fp8@more", "--simulators", "rule"), "not a model"),
     ],
 )
 def test_a_comparison_that_cannot_be_is_refused_in_one_line(run, tmp_path, arguments, says):
@@ -106,6 +120,12 @@ def test_scores_are_provisional_until_the_simulator_has_a_card(run, tmp_path):
     assert ("Provisional" in shown.stdout) == bool(values["faults"])
     for fault in values["faults"]:
         assert fault in " ".join(shown.stdout.split())
+    (kept,) = (run / "cards").iterdir()
+    kept.write_text('{"faults": [', encoding="utf-8")
+    for command in (("show",), ("eval", "qualify")):
+        refused = run_cli(*command, run, scratch=tmp_path)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+        assert kept.name in refused.stderr
 
 
 # suites --------------------------------------------------------------------------------------------------------------
@@ -136,6 +156,30 @@ def test_a_suite_makes_its_own_run_and_is_checked_against_its_report(tmp_path):
     other = run_cli("eval", "run", suite, "--out", tmp_path / "anew", "--check", scratch=tmp_path)
     assert other.exit_code == 2
     assert "1 means differ" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("speed = 1", "speed"),
+        ('controls = ["shuffled", "shuffled"]', "names a control twice"),
+        ('calibrate = "often"', "calibrate"),
+        ('prompt = { mode = "aloud" }', "mode"),
+        ('engine = { kind = "transformers", dtype = "float16" }', "float16"),
+    ],
+)
+def test_a_suite_with_a_wrong_table_of_the_run_is_refused_before_anything_runs(tmp_path, table, says):
+    texts = write_texts(tmp_path / "texts")
+    suite = tmp_path / "own.toml"
+    suite.write_text(
+        'title = "Wrong"\nexplainers = ["lookup"]\nsimulators = ["rule"]\n'
+        f'[run]\ncorpus = {{ path = "{texts}" }}\n[run.simulate]\n{table}\n',
+        encoding="utf-8",
+    )
+    done = run_cli("eval", "run", suite, "--out", tmp_path / "out", scratch=tmp_path)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 # releases ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,10 @@ import pytest
 from localexplain.errors import ConfigError, UserError
 from localexplain.evaluate.cells import ModelChoice, cell_config, parse_choice
 from localexplain.evaluate.compare import (
+    ALPHA,
     ASSUMED_SD,
+    LEAST_SD,
+    POWER,
     by_layer,
     comparison_values,
     make_pairs,
@@ -19,6 +22,7 @@ from localexplain.evaluate.sizes import count_parameters
 from localexplain.evaluate.suites import find_deviations, read_suite
 from localexplain.pipeline.config import RunConfig
 from localexplain.resources import resource
+from localexplain.score.power import clusters_needed
 from tests.evaluate.cells import make_cell
 
 N = 60
@@ -97,6 +101,47 @@ def test_scores_that_are_there_replace_the_assumption():
     assert "of the scores that are there" in plan.lines[1]
 
 
+def test_a_wanted_difference_takes_the_units_that_the_test_itself_says():
+    """Half an SD: 34 pairs, as the tables of a paired t test at 80 % and 5 % have it. A tenth needs about 25 times as
+    many as a half, a whole one fewer than 34 / 2."""
+    wanted = [share * ASSUMED_SD for share in (0.1, 0.5, 1.0)]
+    plan = plan_comparison(40, 0, [], wanted)
+    assert list(plan.needed) == [str(value) for value in wanted]
+    tenth, half, whole = plan.needed.values()
+    assert half == 34
+    assert tenth == pytest.approx(25 * half, rel=0.1)
+    assert 8 < whole < 17
+    assert list(plan.needed.values()) == [clusters_needed(value, ASSUMED_SD, POWER, ALPHA) for value in wanted]
+    assert plan.lines[2].endswith(f"{wanted[1]} takes 34, {wanted[2]} takes {whole}")
+
+
+def test_a_wanted_difference_is_judged_by_the_scores_that_are_there():
+    """SD of 0, 0.1, 0.2, 0.3: sqrt(0.05 / 3) = 0.1291."""
+    plan = plan_comparison(40, 0, [0.0, 0.1, 0.2, 0.3], [0.05])
+    assert plan.needed == {"0.05": clusters_needed(0.05, (0.05 / 3) ** 0.5)}
+    assert plan.needed != plan_comparison(40, 0, [], [0.05]).needed
+
+
+def test_what_is_needed_and_what_is_found_are_two_readings_of_one_test():
+    """So many units as the smallest difference takes are the units that there are."""
+    smallest = plan_comparison(40, 0, []).smallest
+    barely_more, barely_less = smallest * (1 + 1e-6), smallest * (1 - 1e-6)
+    assert list(plan_comparison(40, 0, [], [barely_more, barely_less]).needed.values()) == [40, 41]
+
+
+def test_differences_that_are_all_one_need_some_units_all_the_same():
+    plan = plan_comparison(40, 0, [0.25, 0.25, 0.25], [0.01, LEAST_SD / 2])
+    assert (plan.sd, plan.is_assumed) == (LEAST_SD, False)
+    assert list(plan.needed.values()) == [2, 34]  # never fewer than two; half an SD takes 34
+    assert 0 < plan.smallest < LEAST_SD
+
+
+@pytest.mark.parametrize("wrong", [0.0, -0.1, float("nan"), float("inf")])
+def test_a_wanted_difference_that_is_none_is_refused_by_name(wrong):
+    with pytest.raises(UserError, match=f"of {wrong}: must be"):
+        plan_comparison(40, 0, [], [0.1, wrong])
+
+
 def test_one_unit_cannot_be_compared():
     with pytest.raises(UserError, match="at least 2"):
         plan_comparison(1, 0, [])
@@ -115,6 +160,37 @@ def test_a_choice_changes_its_own_engine_alone():
     )  # fmt: skip
     assert config.simulate.prompt.mode == "expected"
     assert cell_config(RunConfig(), ModelChoice(name="lookup"), ModelChoice(name="rule")).simulate.prompt.mode == "rule"
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("models/x", "x"),
+        ("models/x@bfloat16", "x (bfloat16)"),
+        ("models/x@bfloat16@vllm", "x (bfloat16, vllm)"),
+        ("models/x@bfloat16@vllm@fp8", "x (bfloat16, vllm, fp8)"),
+        ("models/x@@vllm@fp8", "x (vllm, fp8)"),
+        ("models/x@@@fp8", "x (fp8)"),
+    ],
+)
+def test_a_choice_is_written_as_it_was_read(text, label):
+    choice = parse_choice(f" {text} ")
+    assert "@".join([choice.name, choice.dtype, choice.engine, choice.quantization]).rstrip("@") == text
+    assert choice.label == label
+
+
+def test_quantisation_is_that_of_the_model_it_stands_behind():
+    own = RunConfig()
+    own = replace(own, simulate=replace(own.simulate, engine=replace(own.simulate.engine, kind="vllm")))
+    config = cell_config(own, parse_choice("x@bfloat16@vllm@fp8"), parse_choice("y@@@gptq"))
+    assert (config.explain.engine.dtype, config.explain.engine.quantization) == ("bfloat16", "fp8")
+    assert config.simulate.engine == replace(own.simulate.engine, quantization="gptq")  # all else stays the run's
+    assert cell_config(own, parse_choice("x"), parse_choice("y")).explain.engine == own.explain.engine
+
+
+def test_two_quantisations_of_one_model_are_two_choices():
+    first, second = parse_choices("x@float16@vllm@fp8, x@float16@vllm@gptq", "--explainers")
+    assert (first.label, second.label) == ("x (float16, vllm, fp8)", "x (float16, vllm, gptq)")
 
 
 @pytest.mark.parametrize("text", ["", "@bfloat16", "a@b@c@d@e"])

@@ -1,5 +1,6 @@
 """`localexplain eval` as a user calls it: one JSON value on standard output, one clear line for bad input."""
 
+import html
 import json
 
 import pytest
@@ -18,7 +19,8 @@ SMALLEST = "tiny-explainer-1m"
 def test_a_file_of_puzzles_is_measured(tmp_path):
     file = tmp_path / "puzzles.json"
     file.write_text(json.dumps([PUZZLE, PUZZLE | {"name": "again"}]), encoding="utf-8")
-    done = run_cli("eval", "puzzles", "--models", SMALLEST, "--file", file, "--json", scratch=tmp_path)
+    out = tmp_path / "kept" / "report"
+    done = run_cli("eval", "puzzles", "--models", SMALLEST, "--file", file, "--out", out, "--json", scratch=tmp_path)
     assert done.exit_code == 0, done.stderr
     values = json.loads(done.stdout)
     assert list(values) == [SMALLEST]
@@ -29,6 +31,20 @@ def test_a_file_of_puzzles_is_measured(tmp_path):
     first, second = item["puzzles"]
     assert first["scores"] == pytest.approx(second["scores"])  # the same puzzle twice
     assert item["truth_first"] == sum(puzzle["rank"] == 1 for puzzle in item["puzzles"])
+    # the report: the same values, and a row for each puzzle with the truth and what the model wrote beside it
+    assert sorted(path.name for path in out.iterdir() if path.is_file()) == ["report.html", "report.json", "report.md"]
+    assert json.loads((out / "report.json").read_text(encoding="utf-8")) == values
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (out / "report.md").read_text(encoding="utf-8").splitlines()
+        if PUZZLE["explanation"] in line
+    ]
+    assert [row[1] for row in rows] == ["boats", "again"]
+    for row, puzzle in zip(rows, item["puzzles"], strict=True):
+        assert puzzle["answer"]
+        assert row == [SMALLEST, puzzle["name"], str(puzzle["rank"]), PUZZLE["explanation"], puzzle["answer"]]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count(html.escape(first["answer"])) >= 2
 
 
 @pytest.mark.parametrize(
