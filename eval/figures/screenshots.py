@@ -19,9 +19,10 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, sync_playwright
 
 DESKTOP = {"width": 1100, "height": 900}
+TALL = {"width": 1100, "height": 1320}  # explanation and first heat maps in one picture
 PHONE = {"width": 380, "height": 800}
 LONGEST_MS = 300_000  # the first sentence loads two models
-TEXT = "The ferry leaves the harbour at seven, and by noon there is rain on the river and on the hills behind it."
+TEXT = "It was very late, the fire was not very warm, and a very small boat still lay at the edge of the river."
 
 
 @contextmanager
@@ -72,9 +73,9 @@ def main() -> None:
         tried = urlencode({"text": TEXT, "explanation": explanation})
         for name, address, size, scheme in (
             ("start", f"{site}/", DESKTOP, "light"),
-            ("unit", f"{site}/unit/{unit}", DESKTOP, "light"),
+            ("unit", f"{site}/unit/{unit}", TALL, "light"),
             ("sentence", f"{site}/unit/{unit}/sentence?{tried}", DESKTOP, "light"),
-            ("phone", f"{site}/unit/{unit}", PHONE, "dark"),
+            ("phone", f"{site}/unit/{unit}#records", PHONE, "dark"),
         ):
             take(browser, address, folder / f"viewer-{name}.png", size, scheme)
         browser.close()

@@ -75,8 +75,8 @@ def plan_comparison(
     n_units: int, n_too_few: int, differences: Sequence[float], wanted: Sequence[float] = DIFFERENCES
 ) -> ComparePlan:
     """`differences` of pairs of cells already there, if any; `wanted`: for which the number of units is said. Raises
-    UserError for fewer than 2 units, or a wanted difference that is not a finite number
-    above 0."""
+    UserError for fewer than 2 units, or a wanted difference that is not a finite number above
+    0."""
     wrong = [value for value in wanted if not 0 < value < math.inf]
     if wrong:
         raise UserError(f"a wanted difference of {wrong[0]}: must be a finite number above 0")
