@@ -7,7 +7,6 @@ A paired difference is over units, drawn whole; p-values are by flipping signs, 
 Holm's method. A unit that either side lacks is counted as unscored.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -37,6 +36,7 @@ from localexplain.store.store import open_for_writing
 
 POWER, ALPHA = 0.8, 0.05
 ASSUMED_SD = 0.185  # of a difference, before anything is known: that of the published scores over neurons
+LEAST_WANTED = 0.0001  # of a correlation: nobody has the units for less
 LEAST_SD = 1e-6  # where all differences are one: no number of units is infinite
 DIFFERENCES = (0.01, 0.02, 0.05, 0.1)  # for which the needed number of units is said
 
@@ -74,12 +74,13 @@ class ComparePlan:
 def plan_comparison(
     n_units: int, n_too_few: int, differences: Sequence[float], wanted: Sequence[float] = DIFFERENCES
 ) -> ComparePlan:
-    """`differences` of pairs of cells already there, if any; `wanted`: for which the number of units is said. Raises
-    UserError for fewer than 2 units, or a wanted difference that is not a finite number above
-    0."""
-    wrong = [value for value in wanted if not 0 < value < math.inf]
+    """`differences` of pairs of cells already there, if any; `wanted`: for which the number of units is said.
+
+    Raises UserError for fewer than 2 units, and a wanted difference that is no number from LEAST_WANTED to 2.
+    """
+    wrong = [value for value in wanted if not LEAST_WANTED <= value <= 2]
     if wrong:
-        raise UserError(f"a wanted difference of {wrong[0]}: must be a finite number above 0")
+        raise UserError(f"a wanted difference of {wrong[0]}: must be a number from {LEAST_WANTED} to 2")
     if n_units < 2:
         raise UserError(f"{n_units} units can be scored; a comparison needs at least 2")
     is_assumed = len(differences) < 2

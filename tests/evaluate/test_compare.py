@@ -11,6 +11,7 @@ from localexplain.evaluate.compare import (
     ALPHA,
     ASSUMED_SD,
     LEAST_SD,
+    LEAST_WANTED,
     POWER,
     by_layer,
     comparison_values,
@@ -130,13 +131,13 @@ def test_what_is_needed_and_what_is_found_are_two_readings_of_one_test():
 
 
 def test_differences_that_are_all_one_need_some_units_all_the_same():
-    plan = plan_comparison(40, 0, [0.25, 0.25, 0.25], [0.01, LEAST_SD / 2])
+    plan = plan_comparison(40, 0, [0.25, 0.25, 0.25], [0.01, LEAST_WANTED])
     assert (plan.sd, plan.is_assumed) == (LEAST_SD, False)
-    assert list(plan.needed.values()) == [2, 34]  # never fewer than two; half an SD takes 34
+    assert list(plan.needed.values()) == [2, 2]  # never fewer than two
     assert 0 < plan.smallest < LEAST_SD
 
 
-@pytest.mark.parametrize("wrong", [0.0, -0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("wrong", [0.0, -0.1, 1e-300, 2.5, float("nan"), float("inf")])
 def test_a_wanted_difference_that_is_none_is_refused_by_name(wrong):
     with pytest.raises(UserError, match=f"of {wrong}: must be"):
         plan_comparison(40, 0, [], [0.1, wrong])
