@@ -21,7 +21,7 @@ N_TOP = 3
 N_RANDOM = 2
 # Measured on pages of the demo's run and of a made-up one: what is in a page of no units (37 and 52 kB), in a unit
 # besides its tokens, and in a token that is shown twice, shaded and in a table.
-BYTES_OF_PAGE, BYTES_PER_UNIT, BYTES_PER_TOKEN = 45_000, 2_500, 150
+BYTES_OF_PAGE, BYTES_PER_UNIT, BYTES_PER_TOKEN = 45_000, 8_500, 150
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

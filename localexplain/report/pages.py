@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from localexplain.report import words
-from localexplain.report.shading import visible
+from localexplain.report.shading import visible, visible_lines
 
 REPORT_TEMPLATES = Path(__file__).parent
 
@@ -33,5 +33,6 @@ def page_environment(*folders: Path) -> Environment:
         "interval": lambda summary: words.interval(summary).replace(" to ", " to\N{NO-BREAK SPACE}"),
         "plural": words.plural,
         "visible": visible,
+        "visible_lines": visible_lines,
     }
     return environment

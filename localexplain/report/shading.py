@@ -60,3 +60,12 @@ def visible_character(character: str) -> str:
 def is_hidden(character: str) -> bool:
     """Control, format (text direction among them), private and unassigned characters, and rare kinds of space."""
     return unicodedata.category(character)[0] in "CZ"
+
+
+def visible_lines(text: str) -> str:
+    """The text as it is, lines and all, but for the characters that act instead of showing.
+
+    >>> visible_lines("the\\x1b[0m\\n  sea")
+    'the\\\\x1b[0m\\n  sea'
+    """
+    return "\n".join(visible(line) if line.strip(" ") else line for line in text.split("\n"))

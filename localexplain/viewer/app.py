@@ -27,7 +27,7 @@ from localexplain.errors import LocalexplainError, UserError
 from localexplain.report import words
 from localexplain.report.pages import REPORT_TEMPLATES, page_environment
 from localexplain.report.reading import SELECTIONS
-from localexplain.report.shading import LEVELS, visible
+from localexplain.report.shading import LEVELS
 from localexplain.types import parse_unit
 from localexplain.viewer.browse import pick_unit
 from localexplain.viewer.desk import Desk, Look
@@ -73,22 +73,12 @@ def unit_of(request: Request) -> str:
     return text
 
 
-def visible_lines(text: str) -> str:
-    """The text as it is, lines and all, but for the characters that act instead of showing.
-
-    >>> visible_lines("the\\x1b[0m\\n  sea")
-    'the\\\\x1b[0m\\n  sea'
-    """
-    return "\n".join(visible(line) if line.strip(" ") else line for line in text.split("\n"))
-
-
 class Pages:
     """The answers; `desk` has the run and the models."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._environment = page_environment(HERE / "templates")
-        self._environment.filters["visible_lines"] = visible_lines
         self._environment.globals |= {
             "words": words,
             "levels": range(LEVELS),

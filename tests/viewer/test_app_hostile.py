@@ -108,7 +108,7 @@ BAD = [
     ("/unit/mlp.0:3", 400, "not captured in this run, which holds 2 units of layer 0"),
     ("/unit/mlp.0:4", 400, "layer 0 has units 0 to 3"),
     ("/unit/head.0:0", 400, "is no unit of this run"),
-    ("/unit/mlp.3:99999999999999999999", 400, "out of range"),
+    ("/unit/mlp.3:99999999999999999999", 400, "is no unit of this run"),
     (f"/unit/mlp.3:{'9' * 5000}", 404, "is no unit"),
     (f"/unit/mlp.3:{'9' * 5000}/weights", 404, "is no unit"),
     ("/unit/sea", 400, "is no unit of this run"),
