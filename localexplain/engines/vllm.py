@@ -80,6 +80,8 @@ class VllmEngine:
         self._identity = identity
         self._context_tokens = int(config.max_model_len)
         self._columns = int(config.get_vocab_size())
+        added = {index for index in tokenizer.added_ids if index < self._columns}
+        self._unspelled = frozenset(added - read_stop_ids(llm, tokenizer))
         self._threads_before: int | None = None
         self.reading: Reading = reading
 
@@ -172,7 +174,7 @@ class VllmEngine:
             fault = generate_fault(request, self._columns, self._context_tokens) or self._pattern_fault(request)
             try:
                 if fault is None:
-                    params[place] = sampling_params(request)
+                    params[place] = sampling_params(request, self._unspelled)
             except VLLMClientError as error:
                 fault = first_line(error)
             if fault is not None:
