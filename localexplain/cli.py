@@ -136,6 +136,7 @@ def command_sql(arguments: argparse.Namespace) -> None:
 def command_report(arguments: argparse.Namespace) -> None:
     from localexplain.report.html import Choice, estimate_bytes, write_report
     from localexplain.report.reading import read_overview
+    from localexplain.report.unit import find_unit
     from localexplain.store.store import open_for_reading
 
     path = arguments.out or arguments.run / "report.html"
@@ -147,6 +148,10 @@ def command_report(arguments: argparse.Namespace) -> None:
         listed=tuple(arguments.list.split(",")) if arguments.list else (),
     )
     with open_for_reading(arguments.run) as store:
+        for unit in choice.listed:
+            find_unit(store, unit)  # what is wrong is said before anything else
+        if not path.parent.is_dir():
+            raise UserError(f"{path}: there is no folder {path.parent}; give another path")
         say(f"{path}: will have about {estimate_bytes(read_overview(store), choice) / 1e6:.1f} MB")
         size = write_report(store, path, choice)
     if arguments.json:

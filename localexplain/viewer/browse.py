@@ -60,7 +60,7 @@ def fold(text: str) -> str:
 
 
 def as_parameters(state: ListState, series: int) -> dict[str, Any]:
-    """Of browse_list and browse_count; `series` as the tables for browsing number it."""
+    """Of browse_list; `series` as the tables for browsing number it."""
 
     def fraction(percent: float | None) -> float | None:
         return None if percent is None else percent / 100
@@ -87,19 +87,22 @@ def as_listed(row: dict[str, Any]) -> ListedUnit:
 
 def list_units(store: Store, state: ListState, series: int) -> UnitList:
     """Raises BadAddress for a page behind the last."""
-    parameters = as_parameters(state, series) | {"sort": state.sort, "n": PAGE_ROWS}
-    rows = store.query("browse_list", **parameters, skipped=(state.page - 1) * PAGE_ROWS).to_pylist()
-    n = rows[0]["n_fit"] if rows else 0
-    if not rows and state.page > 1:
-        n = int(store.value("browse_count", **as_parameters(state, series)))
-        raise BadAddress(f"page={state.page}: there are {max(1, -(-n // PAGE_ROWS))}")
-    return UnitList(units=tuple(map(as_listed, rows)), n=n, page=state.page, last_page=max(1, -(-n // PAGE_ROWS)))
+    skipped = (state.page - 1) * PAGE_ROWS
+    parameters = as_parameters(state, series) | {"sort": state.sort, "seed": 0, "n": PAGE_ROWS, "skipped": skipped}
+    rows = store.query("browse_list", **parameters).to_pylist()
+    n = rows[0]["n_fit"]
+    last_page = max(1, -(-n // PAGE_ROWS))
+    if state.page > last_page:
+        raise BadAddress(f"page={state.page}: there are {last_page}")
+    units = tuple(as_listed(row) for row in rows if row["unit"] is not None)
+    return UnitList(units=units, n=n, page=state.page, last_page=last_page)
 
 
 def pick_unit(store: Store, state: ListState, series: int, seed: int) -> str | None:
     """One of the units that fit, drawn by the seed; None where none fits."""
-    rows = store.query("browse_random", **as_parameters(state, series), seed=seed).to_pylist()
-    return str(rows[0]["unit"]) if rows else None
+    parameters = as_parameters(state, series) | {"sort": "random", "seed": seed, "n": 1, "skipped": 0}
+    found: str | None = store.query("browse_list", **parameters).to_pylist()[0]["unit"]
+    return found
 
 
 def read_neighbours(store: Store, series: int, unit: str) -> Neighbours:

@@ -156,6 +156,19 @@ def test_folders_that_are_no_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_what_a_report_or_viewer_cannot_be_of(run_folder: Path, tmp_path: Path) -> None:
+    """One line, and what lies there stays: no page begun, no size promised."""
+    page = tmp_path / "page.html"
+    page.write_text("an earlier one")
+    for unit, said in (("mlp.0:9999", "mlp.0:9999"), ("seven", "no unit of this run")):
+        assert said in complaint("report", run_folder, "--list", unit, "--out", page, scratch=tmp_path)
+    assert page.read_text() == "an earlier one"
+    assert "no folder" in complaint("report", run_folder, "--out", tmp_path / "none" / "a.html", scratch=tmp_path)
+    assert not (tmp_path / "none").exists()
+    assert "not a run folder" in complaint("view", tmp_path / "nowhere", scratch=tmp_path)
+    assert "--token new" in complaint("view", run_folder, "--host", "0.0.0.0", "--port", 0, scratch=tmp_path)
+
+
 def test_unknown_unit_and_malformed_query(run_folder: Path, tmp_path: Path) -> None:
     assert "mlp.0:9999" in complaint("show", run_folder, "mlp.0:9999", scratch=tmp_path)
     assert "syntax error" in complaint("sql", run_folder, "SELEC 1", scratch=tmp_path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def store(folder: Path) -> Iterator[Store]:
         yield opened
 
 
-def rows(store: Store, statement: str) -> list[tuple]:  # type: ignore[type-arg]
+def rows(store: Store, statement: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in store.sql(statement).to_pylist()]
 
 
@@ -144,7 +145,7 @@ def test_a_unit_can_be_read_and_a_page_written(store: Store, tmp_path: Path) -> 
 
 
 def test_the_seed_decides(folder: Path, store: Store, tmp_path: Path) -> None:
-    def read(opened: Store) -> list[tuple]:  # type: ignore[type-arg]
+    def read(opened: Store) -> list[tuple[Any, ...]]:
         return rows(opened, "SELECT unit_id, excerpt_id, maximum FROM records ORDER BY ALL") + rows(
             opened, "SELECT explanation_key, text FROM explanations ORDER BY ALL"
         )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from localexplain.report.charts import ACTIVATION_BINS, CHART_HEIGHT, CHART_WIDTH, activation_histogram
 from localexplain.report.reading import Model
 from localexplain.report.unit import Simulated, UnitExplanation, UnitRecord, UnitReport, UnitScore
-from localexplain.report.unit_view import MOST_TOKENS, make_unit_view, mean_by_token
+from localexplain.report.unit_view import MOST_TOKENS, ScaleChoice, UnitView, make_unit_view, mean_by_token
 from localexplain.score.excerpts import find_excerpt_interval
 
 NAMER = Model(key="namer", kind="lookup", name="namer", details=())
@@ -111,9 +111,14 @@ SCORES = (
 )
 
 
-def view_of(records: Sequence[UnitRecord] = RECORDS, scores: Sequence[UnitScore] = SCORES, **asked: object):  # type: ignore[no-untyped-def]
+def view_of(
+    records: Sequence[UnitRecord] = RECORDS,
+    scores: Sequence[UnitScore] = SCORES,
+    shown: int | None = None,
+    scale: ScaleChoice = "shared",
+) -> UnitView:
     report = make_report(records, scores)
-    return make_unit_view(report, report.records, **({"shown": None} | asked))  # type: ignore[arg-type]
+    return make_unit_view(report, report.records, shown, scale)
 
 
 # explanations ---------------------------------------------------------------------------------------------------------
@@ -164,8 +169,8 @@ def test_what_is_shown_is_what_was_asked_for_or_the_first() -> None:
 # records --------------------------------------------------------------------------------------------------------------
 
 
-def styles_of(view: object, kind: str) -> list[str]:
-    group = next(item for item in view.groups if item.kind == kind)  # type: ignore[attr-defined]
+def styles_of(view: UnitView, kind: str) -> list[str]:
+    group = next(item for item in view.groups if item.kind == kind)
     return [" ".join(token.style for token in item.tokens) for item in group.maps]
 
 

@@ -1,7 +1,6 @@
 """The copy that readers look at: what is in it, when it is made, and that it is the old one or the new one, whole."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,17 +30,6 @@ from tests.report.small_store import UNITS, write_small_store
 from tests.store.writer_process import add_unit
 
 WRITTEN = ("models", "captures", "runs", "excerpts", "units", "records", "explanations", "simulations", "scores")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hand-written run; copied for each test."""
-    return write_small_store(tmp_path_factory.mktemp("made") / "run")
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "run"))
 
 
 def names_in(folder: Path) -> list[str]:

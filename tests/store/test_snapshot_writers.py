@@ -28,7 +28,6 @@ from localexplain.store.snapshot import (
     write_ahead,
 )
 from localexplain.store.store import FILE_NAME, Store, open_for_reading, open_for_writing
-from tests.report.small_store import write_small_store
 from tests.store.writer_process import add_unit
 
 ROOT = Path(__file__).parents[2]
@@ -79,16 +78,6 @@ class Process:
     def killed(self) -> Iterator[None]:
         self.kill()
         yield
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_store(tmp_path_factory.mktemp("made") / "run")
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "run"))
 
 
 def names_in(folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import pytest
@@ -201,6 +202,11 @@ def norm_divisor(norm, x):
     return (x.square().mean(-1, keepdim=True) + epsilon).sqrt()
 
 
+def keep_output(found, layer, module, args, output):
+    """A forward hook: the module's output, under its layer."""
+    found[layer] = output
+
+
 class DirectPath:
     """Runs a model as it is, and then with an edit that reaches later layers through the residual stream alone.
 
@@ -224,8 +230,8 @@ class DirectPath:
         before = {}
         with ExitStack() as stack, torch.no_grad():
             for site in self.subject.sites:
-                keep = lambda module, args, output, layer=site.layer: before.update({layer: output})  # noqa: E731
-                stack.callback(site.input_projection.register_forward_hook(keep).remove)
+                hook = site.input_projection.register_forward_hook(partial(keep_output, before, site.layer))
+                stack.callback(hook.remove)
             for hook in hooks:
                 stack.callback(hook.remove)
             last = self.subject.base(input_ids=tokens, use_cache=False).last_hidden_state

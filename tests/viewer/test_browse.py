@@ -10,7 +10,7 @@ import pytest
 from localexplain.store.snapshot import open_published, publish_file
 from localexplain.store.store import Store, open_for_reading, open_for_writing
 from localexplain.viewer.browse import PEAKS_SHOWN, list_units, pick_unit, read_listed, read_neighbours
-from localexplain.viewer.query import PAGE_ROWS, BadAddress, ListState
+from localexplain.viewer.query import PAGE_ROWS, BadAddress, ListState, Sort
 from tests.report.small_store import insert, write_small_store
 
 N_MORE = 120  # units beside the hand-written five: three pages in all
@@ -221,7 +221,7 @@ def test_filters_are_not_all_or_nothing(known: dict[int, list[Known]]) -> None:
     )
 
 
-SORTS: dict[str, Callable[[Known], tuple[float, ...]]] = {
+SORTS: dict[Sort, Callable[[Known], tuple[float, ...]]] = {
     "best": lambda item: (1, 0) if item.value is None else (0, -item.value),
     "worst": lambda item: (1, 0) if item.value is None else (0, item.value),
     "frequent": lambda item: (-item.active,),
@@ -233,10 +233,10 @@ SORTS: dict[str, Callable[[Known], tuple[float, ...]]] = {
 @pytest.mark.parametrize("series", [1, 2])
 @pytest.mark.parametrize("sort", SORTS)
 def test_a_sort_goes_over_all_pages_with_ties_in_order_of_the_units(
-    store: Store, known: dict[int, list[Known]], sort: str, series: int
+    store: Store, known: dict[int, list[Known]], sort: Sort, series: int
 ) -> None:
     expected = sorted(known[series], key=lambda item: (*SORTS[sort](item), item.unit_id))
-    assert list_all(store, ListState(sort=sort), series) == [item.unit for item in expected]  # type: ignore[arg-type]
+    assert list_all(store, ListState(sort=sort), series) == [item.unit for item in expected]
 
 
 # search ---------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
--- A page of the units that fit, and how many fit in all; $q is in lower case. What fits is found by its number and sort
+-- A page of the units that fit, beside how many fit in all: one row without a unit where the page is empty. $q is in
+-- lower case, $seed draws the order 'random'. What fits is found by its number and sort
 -- key alone: only the page's own rows are read whole.
 WITH fit AS MATERIALIZED (
     SELECT
@@ -8,6 +9,7 @@ WITH fit AS MATERIALIZED (
             WHEN 'worst' THEN value
             WHEN 'frequent' THEN -active_token_fraction
             WHEN 'rare' THEN active_token_fraction
+            WHEN 'random' THEN hash(unit_id, $seed)
         END AS sort_key
     FROM browse
     WHERE
@@ -28,9 +30,7 @@ page AS (
     SELECT unit_id, sort_key FROM fit ORDER BY sort_key NULLS LAST, unit_id LIMIT $n OFFSET $skipped
 )
 SELECT
-    unit, status, active_token_fraction, highest, value, reason, lookup, shuffled, text, peaks,
-    (SELECT count(*) FROM fit) AS n_fit
-FROM page
-JOIN browse USING (unit_id)
-WHERE series = $series
+    n_fit, unit, status, active_token_fraction, highest, value, reason, lookup, shuffled, text, peaks
+FROM (SELECT count(*) AS n_fit FROM fit) AS counted
+LEFT JOIN (SELECT * FROM page JOIN browse USING (unit_id) WHERE series = $series) AS shown ON true
 ORDER BY sort_key NULLS LAST, unit_id;
