@@ -47,12 +47,13 @@ def make_token() -> str:
 class Access:
     """Where the server listens, and what it asks for.
 
-    names  hosts, without port, that requests may call it by
+    names  hosts, without port, that requests may call it by; None is any, for a server on all addresses of a machine:
+           the token guards it there, and a browser keeps the cookie from a page under another name
     token  None: not asked for, on loopback alone
     """
 
     port: int
-    names: Collection[str] = LOOPBACK
+    names: Collection[str] | None = LOOPBACK
     token: str | None = field(default=None, repr=False)
 
 
@@ -69,10 +70,16 @@ def split_host(text: str) -> tuple[str, str]:
     return name, port
 
 
+def is_known(name: str, access: Access) -> bool:
+    if access.names is None:
+        return bool(name) and access.token is not None
+    return name in access.names
+
+
 def refuse(headers: Headers, access: Access) -> str | None:
     """Why a request with these headers is refused, or None."""
     name, port = split_host(headers.get("host", ""))
-    if name.lower() not in access.names or port not in ("", str(access.port)):
+    if not is_known(name.lower(), access) or port not in ("", str(access.port)):
         return "this server is not known by that name"
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != headers.get("host"):

@@ -10,6 +10,7 @@ from localexplain.viewer.guard import LOOPBACK, Access, is_loopback, make_token
 LONGEST_ADDRESS = 64 * 1024  # bytes of a request's head: a text of the reader's own stands in it
 SHORTEST_TOKEN = 16  # characters of a token of the user's own
 NEW = "new"
+EVERY_ADDRESS = ("0.0.0.0", "::")  # where visitors cannot call the server by the name it was given
 HIGHEST_PORT = 65535
 
 
@@ -60,7 +61,7 @@ def serve(folder: Path, *, host: str, port: int, token: str | None, report: Call
     secret = choose_token(host, token)
     listening = open_socket(host, port)
     port = listening.getsockname()[1]
-    names = {*LOOPBACK, host.lower()}
+    names = None if host in EVERY_ADDRESS else {*LOOPBACK, host.lower()}
     desk = Desk(folder)
     access = Access(port=port, names=names, token=secret)
     shown = f"[{host}]" if ":" in host else host

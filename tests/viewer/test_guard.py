@@ -393,3 +393,16 @@ def test_a_port_that_is_taken_is_refused_and_0_is_a_free_one() -> None:
             open_socket("127.0.0.1", port)
     with open_socket("127.0.0.1", port) as again:
         assert again.getsockname()[1] == port
+
+
+def test_on_every_address_any_name_will_do_but_only_with_the_token(desk: Desk) -> None:
+    """A server on 0.0.0.0 is called by addresses it cannot know; without a token no name would be known."""
+    named = {"host": f"192.0.2.7:{PORT}"}
+    with client_of(desk, Access(port=PORT, names=None, token=TOKEN)) as found:
+        assert found.get(ABOUT, headers=named).status_code == 401
+        assert found.get(ABOUT, headers=named | {"authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert found.get(ABOUT, headers={"host": "192.0.2.7:1"}).status_code == 403
+        foreign = named | {"authorization": f"Bearer {TOKEN}", "origin": "http://elsewhere.example"}
+        assert found.get(ABOUT, headers=foreign).status_code == 403
+    with client_of(desk, Access(port=PORT, names=None)) as found:
+        assert found.get(ABOUT, headers=named).status_code == 403
