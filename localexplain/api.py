@@ -9,8 +9,12 @@ text = lx.explain(train, lx.load_explainer("lookup")).text
 replies = lx.simulate(text, valid, lx.load_simulator("rule"))
 for result in lx.score(valid, replies):
     print(result.selection, result.score.metric, result.score.value)
+
+What loads a model settles first that its libraries stay off the network (see localexplain.offline). A library that is
+imported before has read its switches by then: call `localexplain.offline.settle_offline(os.environ)` ahead of it.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +23,7 @@ import pyarrow as pa
 from localexplain.errors import RunError, UserError
 from localexplain.explain.base import Explainer
 from localexplain.explain.language_model import ExplainConfig
+from localexplain.offline import settle_offline
 from localexplain.pipeline.config import EngineConfig, ExplainStage, RunConfig, SimulateStage
 from localexplain.pipeline.main import run_stages
 from localexplain.pipeline.models import plan_explainer, plan_simulator
@@ -90,6 +95,7 @@ def open_run(folder: str | Path) -> OpenRun:
 
 def run(folder: str | Path, config: RunConfig | None = None) -> dict[str, object]:
     """Does what is missing of all four stages and returns the summary that `localexplain run --json` prints."""
+    settle_offline(os.environ)
     opened = Run(folder=Path(folder), store=open_for_writing(Path(folder)))
     with opened.store:
         return run_stages(opened, config or RunConfig(), ("capture", "explain", "simulate", "score"))
@@ -97,12 +103,14 @@ def run(folder: str | Path, config: RunConfig | None = None) -> dict[str, object
 
 def load_explainer(model: str, engine: EngineConfig | None = None, prompt: ExplainConfig | None = None) -> Explainer:
     """ "lookup", or a language model from its folder. Close it when done: it holds the model's memory."""
+    settle_offline(os.environ)
     stage = ExplainStage(explainer=model, engine=engine or EngineConfig(), prompt=prompt or ExplainConfig())
     return plan_explainer(stage).load()
 
 
 def load_simulator(model: str, engine: EngineConfig | None = None, prompt: SimulateConfig | None = None) -> Simulator:
     """ "rule", or a language model from its folder (mode "expected" unless `prompt` says otherwise)."""
+    settle_offline(os.environ)
     mode = SimulateConfig(mode="rule") if model == "rule" else SimulateConfig()
     stage = SimulateStage(simulator=model, engine=engine or EngineConfig(), prompt=prompt or mode)
     return plan_simulator(stage).load()

@@ -8,6 +8,7 @@
     │   └── RunError       the run folder: another subject, another schema, not a run
     ├── EngineError        an engine cannot be loaded or stopped working as a whole
     │   └── EngineMissing  its library is not installed
+    ├── NotSilent          something tried to reach another machine, or nobody could have seen it
     └── StoreError         the DuckDB file: locked, full, damaged
         └── StoreLocked    another process writes to it
 
@@ -46,6 +47,10 @@ class EngineError(LocalexplainError):
 
 class EngineMissing(EngineError, UserError):
     """The engine's library is not installed, or cannot run on this machine."""
+
+
+class NotSilent(LocalexplainError):
+    """Something tried to reach another machine, or the check cannot see whether it does."""
 
 
 class StoreError(LocalexplainError):

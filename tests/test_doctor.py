@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -127,3 +130,22 @@ def test_printing(is_terminal: bool) -> None:
     good = Console(file=io.StringIO(), width=60)
     print_checks(checks[:1], good)
     assert good.file.getvalue().endswith("nothing to fix\n")  # type: ignore[attr-defined]
+
+
+def test_offline_is_the_proof_of_silence_and_its_exit_code(tmp_path: Path) -> None:
+    """Without the prompts' library nothing of the pipeline runs, and what does not run is not proven silent."""
+    (tmp_path / "jinja2.py").write_text("raise ImportError('not today')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "localexplain.cli", "doctor", "--offline", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert {"the watch", "run, no model", "run, expected", "run, grid", "report", "view", "eval puzzles"} <= set(checks)
+    assert "not today" in checks["eval puzzles"]["value"]
+    assert checks["eval puzzles"]["ok"] is False
+    assert "torch" not in checks  # the ordinary checks are another call
+    assert done.stderr.splitlines()[-1].startswith("localexplain: not proven silent: ")

@@ -14,17 +14,13 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from localexplain.errors import EngineError
+from localexplain.offline import settle_offline
 
 CPU_THREADS = "OMP_NUM_THREADS"
 
-# Set only where the user has not set them.
+# Set only where the user has not set them, beside those of localexplain.offline.
 SWITCHES = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",  # of use only before torch is imported; else one line about NUMA is printed
     # The engine in this process: a tiny model starts in 3 s instead of 17 s, and a script needs no `__main__` guard.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
@@ -66,8 +62,9 @@ def spare_one_core() -> int:
 def settle_environment() -> None:
     """Keeps vLLM quiet, offline and in this process. Call it before vllm is imported, and before torch if that can be.
 
-    A variable that is set already stays as it is.
+    A variable that is set already stays as it is, unless it would open the network (see localexplain.offline).
     """
+    settle_offline(os.environ)
     chosen = dict(SWITCHES)
     if is_cpu_build():
         chosen |= CPU_SWITCHES | {CPU_THREADS: str(spare_one_core())}

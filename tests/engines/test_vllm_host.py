@@ -17,6 +17,7 @@ from localexplain.engines.vllm_host import (
     vllm_status,
 )
 from localexplain.errors import EngineMissing
+from localexplain.offline import OFFLINE
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +34,7 @@ def write_fake_vllm(folder: Path, code: str) -> Path:
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without any of the switches, put back afterwards."""
-    for name in (*SWITCHES, *CPU_SWITCHES, CPU_THREADS, "VLLM_TARGET_DEVICE"):
+    for name in (*OFFLINE, *SWITCHES, *CPU_SWITCHES, CPU_THREADS, "VLLM_TARGET_DEVICE"):
         monkeypatch.setenv(name, "")  # so that it is put back, whatever the test sets
         monkeypatch.delenv(name)
     return monkeypatch
@@ -43,7 +44,7 @@ def test_a_gpu_build_is_not_given_the_settings_of_the_cpu_build(unset: pytest.Mo
     unset.syspath_prepend(write_fake_vllm(tmp_path, ""))
     assert not is_cpu_build()
     settle_environment()
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert {name: os.environ[name] for name in OFFLINE} == {name: switch.value for name, switch in OFFLINE.items()}
     assert not {*CPU_SWITCHES, CPU_THREADS} & set(os.environ)
 
 
@@ -56,12 +57,14 @@ def test_the_cpu_build_is_given_its_own(unset: pytest.MonkeyPatch, tmp_path: Pat
     assert int(os.environ[CPU_THREADS]) == spare_one_core() == max(1, (cores or 1) - 1)
 
 
-def test_what_the_user_has_set_stays(unset: pytest.MonkeyPatch) -> None:
+def test_what_the_user_has_set_stays_unless_it_opens_the_network(unset: pytest.MonkeyPatch) -> None:
+    unset.setenv("HF_HUB_OFFLINE", "0")
     own = dict.fromkeys((*SWITCHES, *CPU_SWITCHES, CPU_THREADS), "own")
     for name, value in own.items():
         unset.setenv(name, value)
     settle_environment()
     assert {name: os.environ[name] for name in own} == own
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
 def test_missing_vllm_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
