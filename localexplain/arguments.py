@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from localexplain import __version__
+from localexplain.arguments_carry import add_audit, add_bundle, add_json, add_models
 
 USERS_FAULT = 2
 STAGES = ("capture", "explain", "simulate", "score")
@@ -51,10 +52,6 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument("--seed", type=int, metavar="N")
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="localexplain",
@@ -72,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="all four stages; goes on where an earlier call stopped")
     run.add_argument("run", type=Path, metavar="RUN", help="run folder, made if it is not there")
+    run.add_argument("--audit", type=Path, metavar="FILE", help="write down what ran, to be checked later")
     add_config_flags(run)
     add_json(run)
     about = {
@@ -115,7 +113,11 @@ def build_parser() -> argparse.ArgumentParser:
     view.add_argument("--host", default="127.0.0.1", metavar="NAME", help="another address needs --token")
     view.add_argument("--token", metavar="SECRET", help="asked of every visitor; new makes one")
 
-    add_json(commands.add_parser("doctor", help="what this machine can run, and why not"))
+    doctor = commands.add_parser("doctor", help="what this machine can run, and why not")
+    doctor.add_argument(
+        "--offline", action="store_true", help="instead: the pipeline run without a network, and what tried to get out"
+    )
+    add_json(doctor)
 
     train = commands.add_parser("train", help="train the small models that ship, on your own texts")
     kinds = train.add_subparsers(dest="kind", required=True, metavar="KIND")
@@ -136,6 +138,9 @@ def build_parser() -> argparse.ArgumentParser:
     explainer.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the recipe")
     add_json(explainer)
     add_eval(commands)
+    add_models(commands)
+    add_bundle(commands)
+    add_audit(commands)
     return parser
 
 

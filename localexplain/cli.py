@@ -1,6 +1,7 @@
 """The command line: reads flags and the environment, calls the pipeline, prints.
 
-Exit 0 done, 1 our fault, 2 the user's.
+Exit 0 done, 1 our fault, 2 the user's. `doctor --offline` ends with 1 where something tried to get out or a step did
+not run, with 2 where the system lets nobody prove it.
 
 Results go to standard output, progress and errors to standard error; with --json standard output is one JSON value.
 """
@@ -9,13 +10,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localexplain.arguments import STAGES, USERS_FAULT, build_parser, settings_from
 from localexplain.errors import LocalexplainError, UserError
+from localexplain.offline import OFFLINE, settle_offline
 from localexplain.output import make_console, make_watcher, print_json, say
 
 if TYPE_CHECKING:
@@ -24,16 +26,7 @@ if TYPE_CHECKING:
 
 DONE, OUR_FAULT = 0, 1
 NO_ROOM_ERRNOS = ("ENOSPC", "EFBIG", "EDQUOT")
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",  # torch warns about machines without NUMA
-    "LOGNAME": str(os.getuid()),  # else torch asks the system who the user is, and that may ask over the network
-    "TOKENIZERS_PARALLELISM": "false",  # its threads and a later fork do not go together, and it warns about it
-}
+MODEL_STORE = "LOCALEXPLAIN_MODELS"  # names the folder of models, where --store does not
 
 
 # the pipeline --------------------------------------------------------------------------------------------------------
@@ -45,6 +38,7 @@ def open_run(folder: Path, arguments: argparse.Namespace, base: Path | None = No
     from localexplain.pipeline.config import RunConfig
     from localexplain.pipeline.main import check_inputs, stored_config
     from localexplain.pipeline.run import Run
+    from localexplain.pipeline.store_paths import with_store_paths
     from localexplain.settings import build_settings, read_toml
     from localexplain.store.store import open_for_writing
 
@@ -52,11 +46,24 @@ def open_run(folder: Path, arguments: argparse.Namespace, base: Path | None = No
     tables = read_toml(file) if file else None
     settings = settings_from(arguments)
     if tables is not None or not (folder / "run.duckdb").exists():
-        config = build_settings(tables or {}, settings, RunConfig)
+        config = with_store_paths(build_settings(tables or {}, settings, RunConfig), arguments.store)
         check_inputs(config)  # what is wrong is said before a folder is made
         return Run(folder=folder, store=open_for_writing(folder), watcher=make_watcher()), config
     run = Run(folder=folder, store=open_for_writing(folder), watcher=make_watcher())
-    return run, build_settings(stored_config(run), settings, RunConfig)
+    return run, with_store_paths(build_settings(stored_config(run), settings, RunConfig), arguments.store)
+
+
+@contextmanager
+def audited(run: "Run", config: "RunConfig", arguments: argparse.Namespace) -> Iterator[None]:
+    """Writes the audit that --audit asks for, however the block ends."""
+    if getattr(arguments, "audit", None) is None:
+        yield
+        return
+    from localexplain.audit.making import recording
+
+    switches = {name: os.environ.get(name) for name in OFFLINE}
+    with recording(run, config, arguments.audit, command=arguments.given, switches=switches, report=say):
+        yield
 
 
 def work(
@@ -66,7 +73,7 @@ def work(
     from localexplain.pipeline.main import run_stages
 
     run, config = open_run(folder, arguments, base)
-    with run.store, run.stop.listening():
+    with run.store, run.stop.listening(), audited(run, config, arguments):
         try:
             return run_stages(run, config, stages, retry_failed=getattr(arguments, "retry_failed", False))
         finally:
@@ -97,6 +104,10 @@ def command_demo(arguments: argparse.Namespace) -> None:
 
 
 def command_run(arguments: argparse.Namespace) -> None:
+    if arguments.audit is not None:
+        from localexplain.audit.making import check_target
+
+        check_target(arguments.audit, arguments.run)
     show_result(arguments.run, work(arguments.run, arguments, STAGES), arguments.json)
 
 
@@ -170,12 +181,15 @@ def command_doctor(arguments: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from localexplain.doctor import diagnose, print_checks
+    from localexplain.silence.proof import prove_silence, require_silence
 
-    checks = diagnose()
+    checks = prove_silence(os.environ, report=say) if arguments.offline else diagnose()
     if arguments.json:
         print_json([asdict(check) for check in checks])
     else:
         print_checks(checks, make_console())
+    if arguments.offline:
+        require_silence(checks)
 
 
 def command_train(arguments: argparse.Namespace) -> None:
@@ -204,6 +218,24 @@ def command_eval(arguments: argparse.Namespace) -> None:
     EVALUATIONS[arguments.kind](arguments)
 
 
+def command_models(arguments: argparse.Namespace) -> None:
+    from localexplain.cli_models import MODEL_COMMANDS
+
+    MODEL_COMMANDS[arguments.kind](arguments)
+
+
+def command_bundle(arguments: argparse.Namespace) -> None:
+    from localexplain.cli_bundle import BUNDLE_COMMANDS
+
+    BUNDLE_COMMANDS[arguments.kind](arguments)
+
+
+def command_audit(arguments: argparse.Namespace) -> None:
+    from localexplain.cli_audit import AUDIT_COMMANDS
+
+    AUDIT_COMMANDS[arguments.kind](arguments)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": command_demo,
     "run": command_run,
@@ -215,6 +247,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "doctor": command_doctor,
     "train": command_train,
     "eval": command_eval,
+    "models": command_models,
+    "bundle": command_bundle,
+    "audit": command_audit,
 }
 
 
@@ -225,13 +260,21 @@ def complain(message: str) -> None:
     print(f"localexplain: {' '.join(message.split())}", file=sys.stderr)
 
 
+def named_store(arguments: argparse.Namespace) -> Path | None:
+    """The model store: --store of the commands that have it, else the one that the environment names."""
+    given: Path | None = getattr(arguments, "store", None)
+    named = os.environ.get(MODEL_STORE)
+    return given or (Path(named) if named else None)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     import errno
 
-    for name, value in OFFLINE.items():
-        os.environ.setdefault(name, value)
+    settle_offline(os.environ)
     arguments = build_parser().parse_args(argv)
+    arguments.store = named_store(arguments)
+    arguments.given = list(sys.argv[1:] if argv is None else argv)
     try:
         COMMANDS[arguments.command](arguments)
         sys.stdout.flush()  # a reader that is gone, or a full disk, shows here and not after the last line of main

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 def bench_config(arguments: argparse.Namespace) -> "BenchConfig":
     from localexplain.evaluate.bench import LARGEST, OWN_MODELS, BenchConfig
     from localexplain.pipeline.config import EngineConfig
+    from localexplain.pipeline.store_paths import read_models, with_path
 
+    store = arguments.store
+    models = read_models(store)
     names = tuple(name.strip() for name in (arguments.models or "").split(",") if name.strip())
     return BenchConfig(
-        models=names or OWN_MODELS,
-        simulator=getattr(arguments, "simulator", None) or LARGEST,
+        models=tuple(with_path(name, store, models) for name in names) or OWN_MODELS,
+        simulator=with_path(getattr(arguments, "simulator", None) or LARGEST, store, models),
         mode=arguments.mode,
         engine=EngineConfig(kind=arguments.engine, dtype=arguments.dtype),
         seed=arguments.seed,
@@ -89,6 +92,7 @@ def eval_compare(arguments: argparse.Namespace) -> None:
 
     from localexplain.evaluate.compare import DIFFERENCES, compare, parse_choices
     from localexplain.evaluate.documents import comparison_document
+    from localexplain.pipeline.store_paths import paths_in
 
     base = stored_settings(arguments.run)
     if arguments.units is not None:
@@ -96,8 +100,8 @@ def eval_compare(arguments: argparse.Namespace) -> None:
     found = compare(
         arguments.run,
         base,
-        parse_choices(arguments.explainers, "--explainers"),
-        parse_choices(arguments.simulators, "--simulators"),
+        parse_choices(paths_in(arguments.explainers, arguments.store), "--explainers"),
+        parse_choices(paths_in(arguments.simulators, arguments.store), "--simulators"),
         say,
         DIFFERENCES if arguments.difference is None else (arguments.difference,),
     )
@@ -115,12 +119,13 @@ def out_of(arguments: argparse.Namespace) -> Path:
 def eval_qualify(arguments: argparse.Namespace) -> None:
     from dataclasses import asdict
 
+    from localexplain.evaluate.cells import ModelChoice
     from localexplain.evaluate.qualify import qualify
 
     config = stored_settings(arguments.run)
     if config.simulate.simulator == "rule":
         raise UserError(f"{arguments.run}: its simulator is the rule, which reads no explanation; nothing to qualify")
-    card = qualify(arguments.run, config, Path(config.simulate.simulator).name)
+    card = qualify(arguments.run, config, ModelChoice(name=config.simulate.simulator).label)
     if arguments.json:
         print_json(asdict(card) | {"faults": list(card.faults)})
         return
@@ -140,11 +145,11 @@ def show_summary(summary: "Summary") -> str:
 
 def eval_run(arguments: argparse.Namespace) -> None:
     from localexplain.evaluate.documents import suite_document
-    from localexplain.evaluate.suites import check_suite, read_suite, run_suite, suite_values
+    from localexplain.evaluate.suites import check_suite, read_suite, run_suite, suite_values, with_paths
 
     suite = read_suite(arguments.suite)
     out = arguments.out or Path(f"{suite.name}-report")
-    found = run_suite(suite, out, say)
+    found = run_suite(with_paths(suite, arguments.store), out, say)
     values = suite_values(suite, found)
     show_document(suite_document(suite, found, values), out, arguments.json)
     if not arguments.check:
@@ -162,6 +167,7 @@ def eval_run(arguments: argparse.Namespace) -> None:
 def eval_published(arguments: argparse.Namespace) -> None:
     from localexplain.evaluate.published_documents import published_document
     from localexplain.evaluate.released import compare_own_run, compare_release
+    from localexplain.pipeline.store_paths import paths_in
 
     if (arguments.data is None) == (arguments.run is None):
         raise UserError("give --data FOLDER for the released neurons, or --run RUN for a run of your own on GPT-2 XL")
@@ -178,8 +184,8 @@ def eval_published(arguments: argparse.Namespace) -> None:
         release=arguments.release,
         units=arguments.units,
         neurons=arguments.neurons,
-        explainer=arguments.explainer,
-        simulator=arguments.simulator,
+        explainer=arguments.explainer and paths_in(arguments.explainer, arguments.store),
+        simulator=arguments.simulator and paths_in(arguments.simulator, arguments.store),
         seed=arguments.seed,
         report=say,
     )

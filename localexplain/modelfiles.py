@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from localexplain.errors import UserError
+from localexplain.files import READ_BYTES as READ_BYTES
+from localexplain.files import hash_file as hash_file
+from localexplain.files import hash_files
 
 HASHED_FILES = (
     "*.safetensors",
@@ -16,7 +21,10 @@ HASHED_FILES = (
     "special_tokens_map.json",  # where older folders name the beginning-of-sequence token
     "chat_template.jinja",
 )
-READ_BYTES = 1 << 22  # large enough that hashing runs at the disk's speed
+SETTLED_NS = 2 * 10**9  # a file touched later than that may be changed again within one tick of its clock, unseen
+
+Mark = tuple[str, int, int, int, int, int]  # path, device, inode, size, modified, changed: another after any write
+KNOWN_HASHES: dict[Mark, str] = {}  # of this process
 
 
 def check_model_folder(path: Path, role: str) -> dict[str, Any]:
@@ -44,19 +52,26 @@ def check_model_folder(path: Path, role: str) -> dict[str, Any]:
     return found
 
 
-def hash_file(path: Path) -> str:
-    """The file's sha256, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+def mark(path: Path) -> Mark:
+    found = path.stat()
+    return (str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def hash_once(paths: Iterable[Path]) -> dict[Path, str]:
+    """sha256 of each file; one that this process has hashed, and nobody has touched since, is not read again. For the
+    stages of one command, which all use the same models; what proves that nothing changed is `hash_files`. Raises
+    OSError."""
+    marks = {path: mark(path) for path in paths}
+    began_ns = time.time_ns()
+    hashes = hash_files([path for path, before in marks.items() if before not in KNOWN_HASHES])
+    for path, found in hashes.items():
+        if mark(path) == marks[path] and marks[path][-1] < began_ns - SETTLED_NS:
+            KNOWN_HASHES[marks[path]] = found
+    return {path: hashes[path] if path in hashes else KNOWN_HASHES[before] for path, before in marks.items()}
 
 
 def hash_model_folder(path: Path) -> str:
     """One sha256 over the names and hashes of the weights, the configuration and the tokenizer."""
-    digest = hashlib.sha256()
-    for pattern in HASHED_FILES:
-        for file in sorted(path.glob(pattern)):
-            digest.update(f"{file.name} {hash_file(file)}\n".encode())
-    return digest.hexdigest()
+    files = [file for pattern in HASHED_FILES for file in sorted(path.glob(pattern))]
+    hashes = hash_once(files)
+    return hashlib.sha256("".join(f"{file.name} {hashes[file]}\n" for file in files).encode()).hexdigest()

@@ -15,8 +15,11 @@ RANKS = {
     "localexplain.types": 1,
     "localexplain.keys": 1,
     "localexplain.resources": 1,
-    "localexplain.modelfiles": 1,
     "localexplain.files": 1,
+    "localexplain.modelfiles": 2,
+    "localexplain.carry": 2,
+    "localexplain.carry.contents": 3,  # these two are not in what the other side gets, and look at models
+    "localexplain.carry.make": 4,
     "localexplain.progress": 1,
     "localexplain.settings": 1,
     "localexplain.engines.base": 2,  # the protocol, and the choice of labels, are pure
@@ -30,17 +33,25 @@ RANKS = {
     "localexplain.simulate": 5,  # the rule reads what the lookup explainer quotes
     "localexplain.subject": 6,
     "localexplain.engines": 6,
+    "localexplain.cards": 7,  # its checks ask the engines' tokenizer
     "localexplain.store": 6,
     "localexplain.train": 7,
     "localexplain.pipeline": 8,
     "localexplain.report": 9,
+    "localexplain.audit": 10,
     "localexplain.evaluate": 10,
     "localexplain.viewer": 10,
     "localexplain.api": 9,
     "localexplain.doctor": 9,
-    "localexplain.arguments": 1,
+    "localexplain.arguments_carry": 1,
+    "localexplain.arguments": 2,
+    "localexplain.offline": 1,
+    "localexplain.silence": 10,
     "localexplain.output": 10,  # its bars are the report's
+    "localexplain.cli_audit": 11,
+    "localexplain.cli_bundle": 11,
     "localexplain.cli_eval": 11,
+    "localexplain.cli_models": 11,
     "localexplain.cli": 12,
 }
 PURE = (

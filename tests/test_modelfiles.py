@@ -1,10 +1,21 @@
 import hashlib
 import json
+import os
+import time
 
 import pytest
 
 from localexplain.errors import UserError
-from localexplain.modelfiles import READ_BYTES, check_model_folder, hash_file, hash_model_folder
+from localexplain.modelfiles import (
+    KNOWN_HASHES,
+    READ_BYTES,
+    SETTLED_NS,
+    check_model_folder,
+    hash_file,
+    hash_model_folder,
+    hash_once,
+    mark,
+)
 
 
 @pytest.fixture
@@ -137,3 +148,27 @@ def test_what_does_not_count_is_left_out(folder):
     (folder / "README.md").write_text("a card")
     (folder / "training.json").write_text(json.dumps({"loss": 3}))
     assert hash_model_folder(folder) == before
+
+
+def test_a_file_just_written_is_hashed_again_each_time(folder):
+    """Two writes within one tick of the file system's clock leave the same times: what is so new is not remembered."""
+    path = folder / "model.safetensors"
+    for content in (b"one", b"two", b"six"):
+        path.write_bytes(content)
+        assert hash_once([path]) == {path: hashlib.sha256(content).hexdigest()}
+        assert mark(path) not in KNOWN_HASHES
+
+
+def test_a_settled_file_is_remembered_until_it_is_touched(folder):
+    """Put back to its old time of modification after another write of as many bytes: what was changed shows still."""
+    path = folder / "model.safetensors"
+    path.write_bytes(b"one")
+    time.sleep(SETTLED_NS / 1e9 + 0.1)
+    before = hash_once([path])
+    settled = path.stat()
+    assert KNOWN_HASHES[mark(path)] == before[path]
+    KNOWN_HASHES[mark(path)] = "as remembered"
+    assert hash_once([path]) == {path: "as remembered"}
+    path.write_bytes(b"two")
+    os.utime(path, ns=(settled.st_atime_ns, settled.st_mtime_ns))
+    assert hash_once([path]) == {path: hashlib.sha256(b"two").hexdigest()}

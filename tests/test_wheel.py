@@ -6,9 +6,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.build
 def test_wheel_carries_prompts_models_and_texts(tmp_path: Path) -> None:
     """Built, installed into a folder of its own, and used from another one with the checkout out of reach."""
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]

@@ -23,11 +23,14 @@ from localexplain.simulate.load import load_simulator
 
 
 def find_models(folder: Path) -> list[tuple[int, Path]]:
-    """(tokens trained on, model folder) of what was kept on the way and of the end, in this order."""
+    """(tokens trained on, model folder) of what was kept on the way and of the end, in this order; those of the models
+    that it went on from are counted too."""
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    tokens, steps = card["training_tokens_seen"], card["steps"]
+    tokens, steps, before, start = card["training_tokens_seen"], card["steps"], 0, card.get("start")
+    while start:
+        before, start = before + start["training_tokens_seen"], start.get("start")
     kept = sorted((int(path.name), path) for path in (folder / "snapshots").glob("[0-9]*"))
-    return [(round(tokens * step / steps), path) for step, path in kept] + [(tokens, folder)]
+    return [(before + round(tokens * step / steps), path) for step, path in kept] + [(before + tokens, folder)]
 
 
 def measure(folder: Path, card: dict[str, Any], units: list[PlantedUnit]) -> dict[str, Any]:

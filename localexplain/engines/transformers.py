@@ -19,6 +19,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
+from localexplain.carry.manifest import model_name
 from localexplain.engines.base import GenerateReply, GenerateRequest, LabelReply, LabelRequest
 from localexplain.engines.checks import failed_generate, failed_label, generate_fault, label_fault
 from localexplain.engines.forward import (
@@ -190,7 +191,7 @@ class TransformersEngine:
         engine = cls(
             model=model,
             tokenizer=tokenizer,
-            identity=Identity(kind="transformers", name=path.resolve().name, details=tuple(sorted(details.items()))),
+            identity=Identity(kind="transformers", name=model_name(path), details=tuple(sorted(details.items()))),
             stop_ids=stop_ids,
             context_tokens=context_tokens or longest_tokens,
             batch_tokens=batch_tokens,

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from localexplain.carry.manifest import model_name
 from localexplain.engines.base import GenerateReply, GenerateRequest, LabelReply, LabelRequest
 from localexplain.engines.checks import failed_generate, failed_label, generate_fault, label_fault
 from localexplain.engines.generation import cut_at_stop
@@ -135,7 +136,7 @@ class VllmEngine:
             "torch": torch.__version__,
             "vllm": vllm.__version__,
         }
-        identity = Identity(kind="vllm", name=folder.resolve().name, details=tuple(sorted(details.items())))
+        identity = Identity(kind="vllm", name=model_name(folder), details=tuple(sorted(details.items())))
         engine = cls(llm=llm, tokenizer=tokenizer, identity=identity, reading="singles")
         engine._threads_before = threads_before
         engine._prove(PROOF_TOLERANCE[dtype])

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from localexplain.carry.manifest import model_name
 from localexplain.engines.base import Engine
 from localexplain.evaluate.planted import (
     ExplainerResult,
@@ -28,6 +29,7 @@ from localexplain.explain.lookup import LookupExplainer
 from localexplain.judge.judge import Judge, JudgeConfig
 from localexplain.pipeline.config import EngineConfig
 from localexplain.pipeline.models import load_engine, model_folder, read_card, with_card
+from localexplain.pipeline.used import used_model
 from localexplain.planted.bed import read_bed
 from localexplain.planted.puzzles import read_puzzles
 from localexplain.prompts import AUTO, GENERAL_VERSION
@@ -67,7 +69,7 @@ def judge_version(folder: Path) -> str:
 
 def with_engine(name: str, config: BenchConfig, use: Callable[[Engine, Path], Any]) -> Any:
     """What `use` makes of the model's engine, which is closed afterwards."""
-    folder = model_folder(name)
+    folder = used_model(name, "evaluated").folder
     engine = load_engine(folder, config.engine)
     try:
         return use(engine, folder)
@@ -100,7 +102,7 @@ def measure_planted(config: BenchConfig, report: Report) -> PlantedResults:
     }
 
     def use(engine: Engine, folder: Path) -> None:
-        name = folder.resolve().name
+        name = model_name(folder)
         report(f"{name}: simulates, judges and explains {len(units)} planted units")
         simulator = load_simulator(simulate_config(folder, config.mode), engine)
         found.simulators[name] = measure_simulator(simulator, units, config.seed)
@@ -111,7 +113,7 @@ def measure_planted(config: BenchConfig, report: Report) -> PlantedResults:
     def score(engine: Engine, folder: Path) -> None:
         simulator = load_simulator(simulate_config(folder, config.mode), engine)
         for name, texts in explanations.items():
-            report(f"{folder.resolve().name}: scores the explanations of {name}")
+            report(f"{model_name(folder)}: scores the explanations of {name}")
             found.explainers[name] = measure_explanations(simulator, units, texts, config.seed)
 
     for model in config.models:
@@ -173,7 +175,7 @@ def planted_values(found: PlantedResults, config: BenchConfig) -> dict[str, Any]
         "seed": seed,
         "mode": config.mode,
         "units": len(found.units),
-        "fixed_simulator": model_folder(config.simulator).resolve().name,
+        "fixed_simulator": model_name(model_folder(config.simulator)),
         "simulator": simulators,
         "explainer": explainers,
         "judge": judges,
@@ -194,12 +196,12 @@ def measure_all_puzzles(config: BenchConfig, file: Path | None, report: Report) 
     found: dict[str, list[PuzzleResult]] = {}
 
     def use(engine: Engine, folder: Path) -> None:
-        report(f"{folder.resolve().name}: simulates and explains {len(puzzles)} puzzles")
+        report(f"{model_name(folder)}: simulates and explains {len(puzzles)} puzzles")
         simulator = load_simulator(simulate_config(folder, config.mode), engine)
         explainer = LanguageModelExplainer(engine, with_card(ExplainConfig(temperature=0.0), folder))
         answers = answer_puzzles(explainer, puzzles, config.seed)
         results = measure_puzzles(simulator, puzzles)
-        found[folder.resolve().name] = [
+        found[model_name(folder)] = [
             replace(result, answer=answer) for result, answer in zip(results, answers, strict=True)
         ]
 

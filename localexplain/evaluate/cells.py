@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from localexplain.carry.manifest import find_entry
 from localexplain.errors import EngineError, LocalexplainError, UserError
 from localexplain.evaluate.sizes import count_parameters
 from localexplain.keys import canonical_json
@@ -49,7 +50,9 @@ class ModelChoice:
     @property
     def label(self) -> str:
         parts = [part for part in (self.dtype, self.engine, self.quantization) if part]
-        return f"{Path(self.name).name} ({', '.join(parts)})" if parts else Path(self.name).name
+        entry = find_entry(Path(self.name))
+        name = Path(self.name).name if entry is None else entry.name
+        return f"{name} ({', '.join(parts)})" if parts else name
 
 
 def parse_choice(text: str) -> ModelChoice:

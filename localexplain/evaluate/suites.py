@@ -6,7 +6,7 @@ eval/suites/NAME/report.json  what it gave when it was checked in
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from localexplain.evaluate.cells import ModelChoice, parse_choice, run_apart
 from localexplain.evaluate.compare import Comparison, compare, comparison_values
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.main import check_inputs
+from localexplain.pipeline.store_paths import paths_in, with_store_paths
 from localexplain.resources import resource
 from localexplain.score.unit import SELECTIONS
 from localexplain.settings import build_settings, read_toml
@@ -78,6 +79,18 @@ def read_suite(name: str) -> Suite:
             raise UserError(f"{name}: no such suite; there are {shipped}, or give a .toml file") from error
     settings = build_settings(read_toml(path), [], SuiteSettings)
     return Suite(name=path.stem, path=path, settings=settings)
+
+
+def with_paths(suite: Suite, store: Path | None) -> Suite:
+    """The suite with paths in place of names of the model store; its report keeps the names. Raises UserError for a
+    manifest that was changed."""
+    settings = replace(
+        suite.settings,
+        explainers=tuple(paths_in(text, store) for text in suite.settings.explainers),
+        simulators=tuple(paths_in(text, store) for text in suite.settings.simulators),
+        run=with_store_paths(suite.settings.run, store),
+    )
+    return replace(suite, settings=settings)
 
 
 def run_suite(suite: Suite, out: Path, report: Callable[[str], None]) -> Comparison:

@@ -7,7 +7,7 @@ call again does nothing, another one is refused.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float16, Float32, Int64
 
+from localexplain.carry.manifest import FileEntry
 from localexplain.errors import RunError, UserError
 from localexplain.keys import canonical_json, key_of
-from localexplain.modelfiles import check_model_folder, hash_file, hash_model_folder
+from localexplain.modelfiles import hash_model_folder, hash_once
 from localexplain.pipeline.capture_rows import excerpt_rows, in_unit_order, kind_rows, pick_excerpts, unit_rows
 from localexplain.pipeline.config import RunConfig
-from localexplain.pipeline.models import model_folder
 from localexplain.pipeline.reading import CAPTURE_STATE_FILE, find_capture, require_capture
 from localexplain.pipeline.run import Run, store_model, timed_stage
+from localexplain.pipeline.used import UsedModel, list_differences, used_model
 from localexplain.resources import resource
 from localexplain.store.rows import matrix
 from localexplain.store.store import explain_failure
@@ -49,7 +50,9 @@ def corpus_path(config: CorpusConfig) -> Path:
 def hash_corpus(path: Path) -> str:
     """One hash over the names and the contents of the text files."""
     root = path if path.is_dir() else path.parent
-    return key_of([(file.relative_to(root).as_posix(), hash_file(file)) for file in corpus_files(path)])
+    files = corpus_files(path)
+    hashes = hash_once(files)
+    return key_of([(file.relative_to(root).as_posix(), hashes[file]) for file in files])
 
 
 def describe_settings(config: RunConfig) -> dict[str, Any]:
@@ -64,19 +67,26 @@ def describe_settings(config: RunConfig) -> dict[str, Any]:
 
 def describe_capture(config: RunConfig) -> dict[str, Any]:
     """All that determines the capture, by name."""
-    folder = model_folder(config.subject)
-    check_model_folder(folder, "subject")
+    folder = used_model(config.subject, "subject").folder
     files = {"subject": hash_model_folder(folder), "texts": hash_corpus(corpus_path(config.corpus))}
     return files | describe_settings(config)
 
 
-def check_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
-    """Raises RunError, naming what differs, when the folder's capture is another one."""
+def check_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path, subject_files: str = "") -> None:
+    """Raises RunError, naming what differs, when the folder's capture is another one. `subject_files` says which of the
+    subject's files do, "" where nobody knows."""
     stored = json.loads(found["config"])
     differing = [name for name in wanted if stored[name] != json.loads(canonical_json(wanted[name]))]
     if not differing:
         return
-    raise RunError(f"{folder}: this run was made with another {' and another '.join(differing)}; use a new run folder")
+    words = [f"{name} ({subject_files})" if name == "subject" and subject_files else name for name in differing]
+    raise RunError(f"{folder}: this run was made with another {' and another '.join(words)}; use a new run folder")
+
+
+def differing_files(run: Run, found: dict[str, Any], used: UsedModel) -> str:
+    """Which of the subject's files are others than those of the capture, in words; "" where the run does not know."""
+    before = run.store.query("model_files", model_key=found["model_key"]).to_pylist()
+    return list_differences([FileEntry(**row) for row in before], used.files) if before else ""
 
 
 def check_settings(run: Run, config: RunConfig) -> None:
@@ -102,7 +112,7 @@ def read_pool(run: Run) -> ExcerptPool:
     )
 
 
-def begin_capture(run: Run, config: RunConfig, subject: "Subject", described: dict[str, Any]) -> None:
+def begin_capture(run: Run, config: RunConfig, subject: "Subject", used: UsedModel, described: dict[str, Any]) -> None:
     """Cuts the texts and stores the excerpts and the capture's row, together."""
     from localexplain.subject.model import bos_token, encode_text
 
@@ -128,7 +138,7 @@ def begin_capture(run: Run, config: RunConfig, subject: "Subject", described: di
     with run.store.transaction():
         row = {
             "capture_key": key_of(described),
-            "model_key": store_model(run.store, subject.identity),
+            "model_key": store_model(run.store, replace(subject.identity, name=used.name), used),
             "corpus": canonical_json(config.corpus),
             "config": canonical_json(described),
             "seed": config.seed,
@@ -305,21 +315,22 @@ def capture(run: Run, config: RunConfig) -> None:
 
     Raises RunError when the folder holds another capture, CorpusError, SubjectError and UserError as their modules say.
     """
+    used = used_model(config.subject, "subject")
     described = describe_capture(config)
     found = find_capture(run)
     if found is not None:
-        check_same(found, described, run.folder)
+        check_same(found, described, run.folder, differing_files(run, found, used))
         if is_finished(run, len(wanted_units(dict(enumerate(found["layer_sizes"])), config))):
             (run.folder / CAPTURE_STATE_FILE).unlink(missing_ok=True)  # a kill may have come between the two
             return
     with timed_stage(run, "capture", config) as work:
         from localexplain.subject.model import load_subject
 
-        subject = load_subject(model_folder(config.subject), config.capture.dtype, config.capture.device)
+        subject = load_subject(used.folder, config.capture.dtype, config.capture.device)
         if found is None:
             sizes = {site.layer: site.n_units for site in subject.sites}
             wanted_units(sizes, config)  # a wrong choice is refused before any work
-            begin_capture(run, config, subject, described)
+            begin_capture(run, config, subject, used, described)
             found = find_capture(run)
             assert found is not None
         units = wanted_units(dict(enumerate(found["layer_sizes"])), config)

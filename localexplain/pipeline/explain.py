@@ -139,7 +139,8 @@ def explain(run: Run, plan: ExplainerPlan, config: RunConfig, known: KnownKeys =
     with timed_stage(run, "explain", config) as work:
         explainer = plan.load()
         try:
-            explainer_key = store_model(run.store, plan.identity)
+            with run.store.transaction():
+                explainer_key = store_model(run.store, plan.identity, plan.used)
             run.watcher.begin("explain", sum(map(len, parts)), "explanations")
             for part in parts:
                 explain_items(run, part, explainer, explainer_key, config.seed)

@@ -4,22 +4,25 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from localexplain.modelfiles import check_model_folder
 from localexplain.pipeline.capture import capture, check_settings, corpus_path
 from localexplain.pipeline.config import RunConfig
 from localexplain.pipeline.explain import explain
-from localexplain.pipeline.models import model_folder, plan_explainer, plan_simulator
+from localexplain.pipeline.models import plan_explainer, plan_simulator
 from localexplain.pipeline.reading import made_keys, tried_keys
 from localexplain.pipeline.run import Run
 from localexplain.pipeline.score import score
 from localexplain.pipeline.simulate import simulate
 from localexplain.pipeline.summary import summarise_run
+from localexplain.pipeline.used import used_model
 from localexplain.subject.corpus import corpus_files
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Raises UserError when the subject's folder or the texts cannot be what is meant, without reading them whole."""
-    check_model_folder(model_folder(config.subject), "subject")
+    """Raises UserError when the models or the texts cannot be what is meant. A model is read whole, but only once: the
+    stages know its hashes then."""
+    used_model(config.subject, "subject")
+    plan_explainer(config.explain)
+    plan_simulator(config.simulate)
     corpus_files(corpus_path(config.corpus))
 
 

@@ -17,6 +17,7 @@ from localexplain.explain.language_model import ExplainConfig, LanguageModelExpl
 from localexplain.explain.lookup import LookupExplainer
 from localexplain.modelfiles import check_model_folder, hash_model_folder
 from localexplain.pipeline.config import EngineConfig, ExplainStage, SimulateStage
+from localexplain.pipeline.used import UsedModel, used_model
 from localexplain.prompts import AUTO, GENERAL_VERSION, load_prompt
 from localexplain.resources import model_folder as model_folder  # the stages look for it here
 from localexplain.simulate.base import SimulateConfig, Simulator
@@ -32,19 +33,21 @@ NOT_IDENTITY = ("device", "tensor_parallel", "memory_fraction")  # where a model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainerPlan:
-    """An explainer that is not loaded yet."""
+    """An explainer that is not loaded yet. `used`: the model's files, None for what is no language model."""
 
     identity: Identity
     samples: int
     load: Callable[[], Explainer]
+    used: UsedModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorPlan:
-    """A simulator that is not loaded yet."""
+    """A simulator that is not loaded yet. `used` as of an explainer."""
 
     identity: Identity
     load: Callable[[], Simulator]
+    used: UsedModel | None = None
 
 
 def package_versions(kind: str) -> dict[str, str]:
@@ -113,27 +116,29 @@ def with_card(prompt: Prompt, folder: Path) -> Prompt:
 
 
 def plan_explainer(stage: ExplainStage) -> ExplainerPlan:
-    """Raises UserError: no such model, no such prompt version, vLLM not installed."""
+    """Raises UserError: no such model, one that differs from its entry, no such prompt version, vLLM not installed."""
     if stage.explainer == "lookup":
         explainer = LookupExplainer()
         return ExplainerPlan(identity=explainer.identity, samples=1, load=lambda: explainer)
-    folder = model_folder(stage.explainer)
+    used = used_model(stage.explainer, "explainer")
+    folder = used.folder
     details = engine_identity(folder, stage.engine, "explainer")
     asked = with_card(stage.prompt, folder)
     settings = {f"explain.{key}": str(value) for key, value in asdict(asked).items() if key != "samples"}
     prompt = {"explain.prompt": load_prompt("explain", asked.prompt_version).identity}
     identity = Identity(
-        kind=stage.engine.kind, name=folder.resolve().name, details=tuple(sorted((details | settings | prompt).items()))
+        kind=stage.engine.kind, name=used.name, details=tuple(sorted((details | settings | prompt).items()))
     )
     return ExplainerPlan(
         identity=identity,
         samples=stage.prompt.samples,
         load=lambda: LanguageModelExplainer(load_engine(folder, stage.engine), asked),
+        used=used,
     )
 
 
 def plan_simulator(stage: SimulateStage) -> SimulatorPlan:
-    """Raises UserError: no such model, no such prompt version, a mode that does not go with the simulator."""
+    """Raises UserError as `plan_explainer`, and for a mode that does not go with the simulator."""
     if (stage.simulator == "rule") != (stage.prompt.mode == "rule"):
         raise ConfigError(
             f'simulate.simulator = "{stage.simulator}" does not go with simulate.prompt.mode = "{stage.prompt.mode}"; '
@@ -142,13 +147,16 @@ def plan_simulator(stage: SimulateStage) -> SimulatorPlan:
     if stage.simulator == "rule":
         rule = RuleSimulator()
         return SimulatorPlan(identity=rule.identity, load=lambda: rule)
-    folder = model_folder(stage.simulator)
+    used = used_model(stage.simulator, "simulator")
+    folder = used.folder
     details = engine_identity(folder, stage.engine, "simulator")
     asked = with_card(stage.prompt, folder)
     settings = {f"simulate.{key}": str(value) for key, value in asdict(asked).items()}
     task = f"simulate-{asked.mode}"
     prompt = {"simulate.prompt": load_prompt(task, asked.prompt_version).identity}
     identity = Identity(
-        kind=stage.engine.kind, name=folder.resolve().name, details=tuple(sorted((details | settings | prompt).items()))
+        kind=stage.engine.kind, name=used.name, details=tuple(sorted((details | settings | prompt).items()))
     )
-    return SimulatorPlan(identity=identity, load=lambda: load_simulator(asked, load_engine(folder, stage.engine)))
+    return SimulatorPlan(
+        identity=identity, load=lambda: load_simulator(asked, load_engine(folder, stage.engine)), used=used
+    )

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from localexplain.keys import canonical_json, key_of
+from localexplain.pipeline.used import UsedModel
 from localexplain.progress import Silent, StopRequest, Watcher
 from localexplain.store.snapshot import publish_if_asked
 from localexplain.store.store import Store
@@ -64,14 +65,35 @@ def model_key(identity: Identity) -> str:
     return key_of("model", identity)
 
 
-def store_model(store: Store, identity: Identity) -> str:
-    """Puts the model into `models` if it is not there; returns its key."""
+def has_row(store: Store, table: str, key: str) -> bool:
+    found = store.sql(f"SELECT count(*) > 0 FROM {table} WHERE model_key = $key", {"key": key})
+    return bool(found.column(0)[0].as_py())
+
+
+def store_files(store: Store, key: str, used: UsedModel) -> None:
+    """Puts what the model was loaded from beside its row in `models`."""
+    entry = {
+        "model_key": key,
+        "entry": used.entry and used.entry.name,
+        "repository": (used.entry and used.entry.repository) or None,
+        "revision": (used.entry and used.entry.revision) or None,
+        "digest": used.digest,
+    }
+    store.insert("model_entries", pa.Table.from_pylist([entry]))
+    files = [{"model_key": key, **asdict(file)} for file in used.files]
+    store.insert("model_files", pa.Table.from_pylist(files))
+
+
+def store_model(store: Store, identity: Identity, used: UsedModel | None = None) -> str:
+    """Puts the model into `models` if it is not there, and its files, where it has any, beside it; returns its key.
+    A model with files wants a transaction around the call, so that all of it is written or nothing."""
     key = model_key(identity)
-    known = store.sql("SELECT count(*) FROM models WHERE model_key = $key", {"key": key}).column(0)[0].as_py()
-    if not known:
+    if not has_row(store, "models", key):
         details = canonical_json(dict(identity.details))
         row = {"model_key": key, "kind": identity.kind, "name": identity.name, "details": details}
         store.insert("models", pa.Table.from_pylist([row]))
+    if used is not None and not has_row(store, "model_entries", key):  # the model may be from before there were any
+        store_files(store, key, used)
     return key
 
 

@@ -204,8 +204,11 @@ def score(run: Run, explainer: ExplainerPlan, simulator: SimulatorPlan, config: 
     identities = (simulator.identity, LOOKUP, LINEAR)
     keys = [model_key(identity) for identity in identities]
     with timed_stage(run, "score", config) as work:
-        for identity in (explainer.identity, *identities):
-            store_model(run.store, identity)
+        with run.store.transaction():
+            for identity in (LOOKUP, LINEAR):
+                store_model(run.store, identity)
+            for model in (explainer, simulator):
+                store_model(run.store, model.identity, model.used)
         run.watcher.begin("score", len(plan.units), "units")
         for units in chunks(plan.units, UNITS_PER_CHUNK):
             found = read_found(run, units, explainer, keys, config)

@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from localexplain.errors import RunError
 from localexplain.keys import canonical_json, key_of
 from localexplain.pipeline.config import RunConfig
-from localexplain.pipeline.models import ExplainerPlan, SimulatorPlan, model_folder
+from localexplain.pipeline.models import ExplainerPlan, SimulatorPlan
 from localexplain.pipeline.reading import (
     CapturedUnit,
     KnownKeys,
@@ -27,6 +27,7 @@ from localexplain.pipeline.reading import (
     tried_keys,
 )
 from localexplain.pipeline.run import Run, chunks, model_key, store_model, timed_stage
+from localexplain.pipeline.used import used_model
 from localexplain.score.controls import LookupTable, select_unscored, shuffle_explanations
 from localexplain.simulate.base import Simulator
 from localexplain.store.rows import float_lists
@@ -289,9 +290,14 @@ def store_replies(run: Run, items: Sequence[Item], replies: Sequence[SimulateRep
 
 
 def simulate_items(
-    run: Run, items: Sequence[Item], simulator: Callable[[], Simulator], subject: "Callable[[], Subject]"
+    run: Run,
+    items: Sequence[Item],
+    model: SimulatorPlan,
+    simulator: Callable[[], Simulator],
+    subject: "Callable[[], Subject]",
 ) -> None:
-    """Makes and stores some units' simulations, all in one transaction. Models are loaded when first needed."""
+    """Makes and stores some units' simulations, all in one transaction. `simulator`, which is that of the plan `model`,
+    and `subject` are loaded when first needed."""
     by_model = [item for item in items if item.source in ("explanation", "shuffled", "empty")]
     by_lookup = [item for item in items if item.source == "lookup"]
     by_linear = [item for item in items if item.source == "linear"]
@@ -306,7 +312,7 @@ def simulate_items(
     with run.store.transaction():
         forget_failures(run, [item.key for item in items])
         for identity in {item.simulator for item in items}:
-            store_model(run.store, identity)
+            store_model(run.store, identity, model.used if identity == model.identity else None)
         if tasks:
             store_replies(run, by_model, replies, simulator().mode)
         store_replies(run, by_lookup, lookups, "control")
@@ -336,7 +342,8 @@ def simulate(
     def loaded_subject() -> "Subject":
         from localexplain.subject.model import load_subject
 
-        subject = load_subject(model_folder(config.subject), config.capture.dtype, config.capture.device)
+        folder = used_model(config.subject, "subject").folder
+        subject = load_subject(folder, config.capture.dtype, config.capture.device)
         check_subject(run, subject)
         return subject
 
@@ -345,7 +352,7 @@ def simulate(
         try:
             for units in chunks(plan.units, UNITS_PER_CHUNK):
                 if items := plan.missing(units, known):
-                    simulate_items(run, items, loaded_simulator, loaded_subject)
+                    simulate_items(run, items, simulator, loaded_simulator, loaded_subject)
                     work.n_items += len(items)
                 run.watcher.advance(len(units))
                 run.pause()

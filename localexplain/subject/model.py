@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
+from localexplain.carry.manifest import model_name
 from localexplain.errors import ConfigError, SubjectError, UserError
 from localexplain.modelfiles import check_model_folder, hash_model_folder
 from localexplain.subject.capture_config import Dtype
@@ -145,7 +146,7 @@ def load_subject(path: Path, dtype: Dtype = "float32", device: str = "auto") -> 
     )
     vocabulary = int(base.get_input_embeddings().weight.shape[0])
     return Subject(
-        identity=Identity(kind="subject", name=path.resolve().name, details=details),
+        identity=Identity(kind="subject", name=model_name(path), details=details),
         base=base,
         tokenizer=tokenizer,
         sites=find_sites(base, vocabulary),

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from localexplain.carry.manifest import model_name
 from localexplain.errors import ConfigError, LocalexplainError, RunError, UserError
-from localexplain.modelfiles import check_model_folder, hash_model_folder
+from localexplain.modelfiles import hash_model_folder
 from localexplain.pipeline.config import SimulateStage
 from localexplain.pipeline.models import SimulatorPlan, model_folder, plan_simulator
 from localexplain.pipeline.run import model_key
+from localexplain.pipeline.used import used_model
 from localexplain.report.columns import Pairs
 from localexplain.report.reading import Model, Series, read_models
 from localexplain.score.correlation import Undefined, correlation
@@ -148,7 +150,7 @@ def find_subject(recipe: LiveRecipe) -> Path:
             f"the subject {name} cannot be asked here: no such folder {folder}; put the model back there, or, where "
             "the path is a relative one, start from the folder that the run was made in"
         )
-    check_model_folder(folder, "subject")
+    used_model(recipe.subject_folder, "subject")
     if hash_model_folder(folder) != recorded:
         raise UserError(
             f"the subject {name} cannot be asked here: the files in {folder} are not those that the run was made with; "
@@ -243,7 +245,7 @@ def may_have_made(stage: SimulateStage, simulator: Model) -> bool:
     of all the model's files."""
     if "rule" in (stage.simulator, simulator.kind):
         return stage.simulator == simulator.kind
-    named = (stage.engine.kind, model_folder(stage.simulator).resolve().name, stage.prompt.mode)
+    named = (stage.engine.kind, model_name(model_folder(stage.simulator)), stage.prompt.mode)
     return named == (simulator.kind, simulator.name, dict(simulator.details).get("simulate.mode"))
 
 

@@ -28,6 +28,8 @@ COSTS = {"prompt_tokens": 1, "computed_tokens": 1, "generated_tokens": 1}
 # One row of every table, each legal beside the others.
 ROWS: dict[str, dict[str, Any]] = {
     "models": {"model_key": "m", "kind": "rule", "name": "rule", "details": "{}"},
+    "model_entries": {"model_key": "m", "digest": "0" * 64},
+    "model_files": {"model_key": "m", "path": "a/b.json", "bytes": 0, "sha256": "0" * 64, "role": "other"},
     "captures": {
         "capture_key": "c",
         "model_key": "m",
@@ -180,6 +182,27 @@ def test_an_older_store_gets_what_it_lacks_in_order_and_keeps_its_rows(
         assert count(readable, "later") == 1
 
 
+def test_a_store_from_before_models_had_files_gets_their_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by the first two schema files alone, with a row in each of their tables."""
+    older = tmp_path / "sql"
+    shutil.copytree(store_module.SQL_FOLDER, older, ignore=shutil.ignore_patterns("*.py", "__pycache__", "0003_*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "SQL_FOLDER", older)
+        with open_for_writing(tmp_path / "run") as store:
+            for table in ROWS:
+                if not table.startswith("model_"):
+                    add(store, table)
+    with open_for_writing(tmp_path / "run") as store:
+        assert {table: count(store, table) for table in ROWS} == {
+            table: int(not table.startswith("model_")) for table in ROWS
+        }
+        add(store, "model_entries")
+        add(store, "model_files")
+        assert store.check() == []
+
+
 def test_a_schema_file_that_fails_leaves_nothing_of_itself(tmp_path: Path, two_more_files: Path) -> None:
     second = two_more_files / "schema" / "9002_second.sql"
     whole = second.read_text()
@@ -307,6 +330,14 @@ def test_an_inserted_table_goes_by_names_and_leaves_no_view_behind(store: Store)
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("models", {}),  # the same key again
+    ("model_entries", {}),
+    ("model_entries", {"model_key": "absent"}),
+    ("model_entries", {"model_key": "m", "digest": None}),
+    ("model_files", {}),
+    ("model_files", {"model_key": "absent"}),
+    ("model_files", {"path": "b", "bytes": -1}),
+    ("model_files", {"path": "b", "sha256": "0" * 63}),
+    ("model_files", {"path": "b", "role": None}),
     ("captures", {"capture_key": "c2", "model_key": "absent"}),
     ("captures", {"capture_key": "c2", "length_tokens": 0}),
     ("excerpts", {}),
@@ -389,6 +420,7 @@ def row_table(table: str, changes: dict[str, Any]) -> pa.Table:
 
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("model_files", {"path": "b"}),
     ("records", {"kind": "stratum", "split": None, "stratum": 4, "excerpt_id": 1}),
     ("explanations", {"explanation_key": "e2", "sample": 1}),
     ("simulations", {"simulation_key": "s2", "source": "empty", "explanation_key": None, "label_mass": 0.5}),
@@ -429,6 +461,18 @@ def test_check_finds_nothing_where_all_is_well(unchanged_store: Store) -> None:
 )
 def test_check_names_a_planted_fault(table: str, changes: dict[str, Any], fault: str, store: Store) -> None:
     add(store, table, **changes)
+    assert store.check() == [fault]
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ("model_entries", "files of a model without an entry: model_key m"),
+        ("model_files", "entry of a model without files: model_key m"),
+    ],
+)
+def test_check_names_a_model_s_files_without_an_entry_and_the_reverse(table: str, fault: str, store: Store) -> None:
+    store.connection.execute(f"DELETE FROM {table}")
     assert store.check() == [fault]
 
 

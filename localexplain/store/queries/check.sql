@@ -11,4 +11,10 @@ SELECT 'record of unit_id ' || records.unit_id || ' not as long as its excerpt '
 FROM records JOIN excerpts USING (excerpt_id) WHERE len(activations) <> len(token_ids)
 UNION ALL
 SELECT 'simulation ' || simulation_key || ' not as long as its excerpt'
-FROM simulations JOIN excerpts USING (excerpt_id) WHERE len(expected) <> len(token_ids);
+FROM simulations JOIN excerpts USING (excerpt_id) WHERE len(expected) <> len(token_ids)
+UNION ALL
+SELECT DISTINCT 'files of a model without an entry: model_key ' || model_key
+FROM model_files ANTI JOIN model_entries USING (model_key)
+UNION ALL
+SELECT 'entry of a model without files: model_key ' || model_key
+FROM model_entries ANTI JOIN model_files USING (model_key);
