@@ -12,6 +12,7 @@ demo: install
 
 test: install-dev install-vllm install-browser check
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 check: install-dev
 	$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ SHIPPED = (
     "eval/puzzles",
     "eval/published",
     "eval/suites",
+    "requirements",
 )
 
 

@@ -635,3 +635,13 @@ def test_the_name_of_a_model_that_ships_is_taken(
 ) -> None:
     code, _, err = call(capsys, "add", plain, "--as", name, "--store", store)
     assert (code, "means something else already" in err) == (2, True)
+
+
+def test_where_the_first_model_is_still_to_be_added_the_others_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "list", "--store", str(tmp_path / "absent"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert {"tiny-subject", "qwen3-8b"} <= {row["name"] for row in json.loads(printed.out)}
+    assert printed.err.startswith(f"{tmp_path}/absent: no model store there yet; ")
+    assert printed.err.count("\n") == 1
