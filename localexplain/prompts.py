@@ -199,16 +199,18 @@ def show_token(token: str) -> str:
 
 
 def split_runs(tokens: Sequence[str]) -> list[list[str]]:
-    """The tokens in runs, cut between a token of white space alone and a sign.
+    """The tokens in runs, cut between a token of white space alone and a sign; empty tokens between them hide nothing.
 
-    >>> split_runs(["salt", " ", "&", " ", "oil"])
-    [['salt', ' '], ['&', ' ', 'oil']]
+    >>> split_runs(["salt", " ", "", "&", " ", "oil"])
+    [['salt', ' ', ''], ['&', ' ', 'oil']]
     """
     runs: list[list[str]] = [[]]
+    last = ""
     for token in tokens:
-        if SIGN.match(token) and runs[-1] and runs[-1][-1].isspace():
+        if SIGN.match(token) and last.isspace():
             runs.append([])
         runs[-1].append(token)
+        last = token or last
     return runs
 
 
