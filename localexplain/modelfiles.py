@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from localexplain.errors import UserError
-from localexplain.files import READ_BYTES as READ_BYTES
-from localexplain.files import hash_file as hash_file
 from localexplain.files import hash_files
 
 HASHED_FILES = (

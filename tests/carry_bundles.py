@@ -108,7 +108,7 @@ def find_world(root: Path) -> World:
 def make_small(world: World, out: Path, part_bytes: int | None = None, **changes: object) -> Made:
     """The bundle of a world. `changes`: fields of the order."""
     models = choose_models([str(world.model)], None)
-    order = Order(**{"out": out, "python": running_python(), "models": models, "part_bytes": part_bytes} | changes)  # type: ignore[arg-type]
+    order = Order(**{"out": out, "python": running_python(), "models": models, "part_bytes": part_bytes} | changes)
     scratch = out.with_name(f".{out.name}.partial")
     with only_one(scratch, print):
         unpacked = scratch / "unpacked"

@@ -43,8 +43,8 @@ RANKS = {
     "localexplain.viewer": 10,
     "localexplain.api": 9,
     "localexplain.doctor": 9,
-    "localexplain.arguments_carry": 1,
-    "localexplain.arguments": 2,
+    "localexplain.arguments_carry": 3,  # the flags of `check` and `install` are those of the script on the other side
+    "localexplain.arguments": 4,
     "localexplain.offline": 1,
     "localexplain.silence": 10,
     "localexplain.output": 10,  # its bars are the report's

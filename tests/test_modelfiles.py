@@ -6,12 +6,11 @@ import time
 import pytest
 
 from localexplain.errors import UserError
+from localexplain.files import READ_BYTES, hash_file
 from localexplain.modelfiles import (
     KNOWN_HASHES,
-    READ_BYTES,
     SETTLED_NS,
     check_model_folder,
-    hash_file,
     hash_model_folder,
     hash_once,
     mark,

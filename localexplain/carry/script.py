@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from localexplain.errors import LocalexplainError, UserError
 
@@ -59,9 +60,9 @@ def program_bytes(package: Path) -> bytes:
 # the program ----------------------------------------------------------------------------------------------------------
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Checks and installs a bundle, with no network.")
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+def add_receiving(kinds: Any) -> None:
+    """The commands of the other side, `check` and `install`, with their flags; localexplain's own command line has them
+    too."""
     check = kinds.add_parser("check", help="hash everything; name what is missing or changed")
     install = kinds.add_parser("install", help="with no network; again and in any order where parts come one by one")
     install.add_argument("--to", type=Path, required=True, metavar="DIR")
@@ -69,6 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
         single.add_argument("parts", type=Path, nargs="+", metavar="DIR", help="the bundle's folder, or parts of it")
         single.add_argument("--digest", metavar="HEX", help="that `bundle make` printed, carried by another way")
         single.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Checks and installs a bundle, with no network.")
+    add_receiving(parser.add_subparsers(dest="kind", required=True, metavar="KIND"))
     return parser
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,9 +58,9 @@ def world(tmp_path: Path) -> World:
     return write_world(tmp_path / "world")
 
 
-def refusal(function: object, *arguments: object, **named: object) -> str:
+def refusal(function: Callable[..., object], *arguments: object, **named: object) -> str:
     with pytest.raises(UserError) as error:
-        function(*arguments, **named)  # type: ignore[operator]
+        function(*arguments, **named)
     assert "\n" not in str(error.value)
     return str(error.value)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,9 +50,9 @@ def run_alone(*command: object, folder: Path, code: int = 0, **variables: str) -
     return done
 
 
-def refusal(parts: Sequence[Path], target: Path, **named: object) -> str:
+def refusal(parts: Sequence[Path], target: Path, **named: Any) -> str:
     with pytest.raises(UserError) as error:
-        install(parts, target, **named)  # type: ignore[arg-type]
+        install(parts, target, **named)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -227,9 +228,9 @@ def test_another_python_or_machine_is_refused_at_the_first_part(
     assert not (tmp_path / "target").exists()
 
 
-def install_wheels(wheels: list[Path], world: World, folder: Path, pins: str | None = None, **fields: str) -> str:
+def install_wheels(wheels: list[Path], world: World, folder: Path, pins: str | None = None, **fields: Any) -> str:
     """Makes a bundle of these wheels, with other pins where they are given, and returns why it cannot be installed."""
-    order = Order(out=folder / "out", python=running_python(), **fields)  # type: ignore[arg-type]
+    order = Order(out=folder / "out", python=running_python(), **fields)
     with only_one(folder / ".out.partial", print):
         unpacked = folder / ".out.partial" / "unpacked"
         unpacked.mkdir()

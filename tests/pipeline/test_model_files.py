@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from localexplain import modelfiles
 from localexplain.carry.manifest import Manifest, ModelEntry, read_entries, read_manifest, write_manifest
 from localexplain.errors import RunError, UserError
 from localexplain.explain.language_model import ExplainConfig
@@ -255,23 +256,24 @@ def test_another_subject_is_refused_with_the_files_that_differ(home: Path) -> No
 # once a process -------------------------------------------------------------------------------------------------------
 
 
-def bytes_read() -> int:
-    """By this process so far, as the system counts them."""
-    lines = Path("/proc/self/io").read_text(encoding="utf-8").splitlines()
-    return int(dict(line.split(": ") for line in lines)["rchar"])
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="the system does not count what a process reads")
-def test_a_model_is_read_once_however_many_stages_plan_it() -> None:
-    """The largest model that ships, which nobody has touched for longer than two seconds: 49 MB, read once by all."""
+def test_a_model_is_read_once_however_many_stages_plan_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is explainer and simulator, and all is planned three times; its weights are opened once."""
     name = "tiny-explainer-12m"
-    size = sum(path.stat().st_size for path in resource("models", name).iterdir())
+    monkeypatch.setattr(modelfiles, "KNOWN_HASHES", {})
+    opened: list[str] = []
+    watching = [True]  # a hook cannot be taken off again
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open":
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(note)
     simulate = SimulateStage(simulator=name, prompt=SimulateConfig(mode="expected"))
     config = RunConfig(corpus=CorpusConfig(path="demo"), explain=ExplainStage(explainer=name), simulate=simulate)
-    before = bytes_read()
     for _ in range(3):
         check_inputs(config)
-    assert bytes_read() - before < 1.5 * size
+    watching.clear()
+    assert opened.count(str(resource("models", name, "model.safetensors"))) == 1
 
 
 def test_settings_stay_as_they_were_given(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import types
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -60,7 +61,7 @@ def test_targets(event: str, arguments: tuple[object, ...], expected: tuple[str,
 
 def test_the_stack_names_libraries_in_the_order_of_calls() -> None:
     """inner.transport is called by outer.client, that by the standard library, and that by `python -c`."""
-    frame = None
+    frame: Any = None
     for file, name in (
         ("<string>", "__main__"),
         ("/lib/python3/threading.py", "threading"),
@@ -72,7 +73,7 @@ def test_the_stack_names_libraries_in_the_order_of_calls() -> None:
     ):
         code = types.SimpleNamespace(co_filename=file, co_name="f")
         frame = types.SimpleNamespace(f_code=code, f_globals={"__name__": name}, f_lineno=7, f_back=frame)
-    libraries, lines = read_stack(frame, "/own/hook.py", ("/lib/python3/", "/venv/lib/python3/"))  # type: ignore[arg-type]
+    libraries, lines = read_stack(frame, "/own/hook.py", ("/lib/python3/", "/venv/lib/python3/"))
     assert libraries == ["inner", "outer"]
     assert lines[0] == "/venv/lib/python3/site-packages/inner/transport.py:7 f"
     assert len(lines) == 3
